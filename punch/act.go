@@ -1,0 +1,126 @@
+package punch
+
+import (
+	"time"
+
+	"meshd/punch/wire"
+)
+
+// step gives an event to a member's path and does what it says.
+func (l *loop) step(m *member, ev event) {
+	for _, a := range m.path.step(time.Now(), ev) {
+		switch a := a.(type) {
+		case sendProbe:
+			l.sendProbe(m, a)
+		case use:
+			m.choice = a.choice
+			l.point(m)
+		case kickRelay:
+			l.hub.kick(time.Now())
+		default:
+			l.performExtra(m, a)
+		}
+	}
+	if now := m.show(); now != m.shown {
+		l.log.Info("path changed", "peer", m.Name, "from", m.shown, "to", now, "reason", m.path.reason)
+		m.shown = now
+		l.noteChange()
+	}
+}
+
+// settleMember does what is due for a member.
+func (l *loop) settleMember(now time.Time, m *member) {
+	if m.flow.failed.Load() {
+		m.flow.failed.Store(false)
+		l.step(m, sendFailed{})
+	}
+	if m.flow.awake.Load() {
+		l.settleTraffic(now, m)
+	}
+	if d := m.path.deadline(); !d.IsZero() && !now.Before(d) {
+		l.step(m, timer{})
+	}
+}
+
+func (l *loop) settleTraffic(now time.Time, m *member) {
+	waited := now.Sub(m.polled)
+	moved := m.flow.counters() != m.counted
+	switch {
+	case moved:
+		l.step(m, m.poll(now))
+	case waited >= pollIdle && !m.path.attentive():
+		m.rest()
+	case waited >= pollTraffic && m.path.attentive():
+		m.polled = now
+	}
+}
+
+// point swaps the way of a member's packets to its path's choice.
+func (l *loop) point(m *member) {
+	next := &way{both: m.choice.relay}
+	if !m.choice.route.isZero() {
+		next.direct, next.addr = l.socket(m.choice.route.socket), m.choice.route.addr
+	}
+	if m.Relay != 0 {
+		next.relay = l.hub.leg(m.Relay)
+	}
+	old := m.flow.way.Swap(next)
+	if old.direct == nil && next.direct != nil || old.relay == nil && next.relay != nil || !old.both && next.both {
+		m.flow.repeat(time.Now())
+	}
+}
+
+// sendProbe seals a probe and sends it. Losses are normal, so are errors: only
+// one on the route in use says something.
+func (l *loop) sendProbe(m *member, a sendProbe) {
+	m.seq++
+	msg := wire.Message{
+		Type: a.typ, Flags: a.flags, Size: wire.ProbeSize,
+		Boot: l.boot, Seq: m.seq, TxID: a.txid, Sent: uint64(time.Now().UnixNano()),
+		Generation: l.local.generation,
+	}
+	switch a.typ {
+	case wire.Pong:
+		msg.TxID, msg.Sent, msg.Size, msg.Observed = a.echo.TxID, a.echo.Sent, a.echo.Size, a.seen
+	case wire.Connect:
+		own := l.local.local()
+		msg.NAT, msg.Candidates = own.NAT, own.Candidates
+		msg.TxID, msg.Samples = a.txid, a.samples
+	}
+	b, err := m.pair.Seal(nil, m.sendTag, &msg)
+	if err != nil {
+		l.log.Error("cannot seal a probe", "peer", m.Name, "err", err)
+		return
+	}
+	if a.to.isZero() {
+		if leg := l.hub.leg(m.Relay); leg != nil {
+			leg.send([][]byte{b})
+		}
+		return
+	}
+	if err := l.sendTo(a.to, b, a.ttl); err != nil && a.to == m.choice.route {
+		m.flow.failed.Store(true)
+	}
+}
+
+// socket is the one with this name; nil: there is none, or no more.
+func (l *loop) socket(id socketID) Socket {
+	if !id.extra() {
+		return l.mux.sockets[id]
+	}
+	if e := l.extras.all[id]; e != nil {
+		return e.Socket
+	}
+	return nil
+}
+
+func (l *loop) sendTo(r route, b []byte, ttl int) error {
+	s := l.socket(r.socket)
+	switch {
+	case s == nil:
+		return errNoPath
+	case ttl != 0:
+		return s.WriteTTL(b, r.addr, ttl)
+	}
+	return s.Write([][]byte{b}, r.addr)
+}

@@ -1,0 +1,40 @@
+// Package punch finds a direct path to every peer, keeps it, and moves the
+// peers' WireGuard packets over the best way there is.
+//
+// It knows peers as 32-byte keys, their candidate addresses, and a relay. It
+// never knows names (but for logs), overlay addresses, policy, the control
+// protocol, or what WireGuard says: packets are opaque but for their shape.
+//
+//	tunnel ── Send ──► mux ─ way of the peer ─┬─► socket ─► peer           direct
+//	                    ▲                     └─► socket or stream ─► relay ─► peer
+//	                    │ atomic swap
+//	                  loop ◄── events: probes, STUN, relay messages, timers, SetPeers …
+//	                    │
+//	                    ├─ path (one a peer)  pure: step(now, event) []action
+//	                    │    ├─ attempt       when which candidate is probed
+//	                    │    ├─ search        the way to a peer behind a hard NAT
+//	                    │    ├─ watch         does the route in use still carry?
+//	                    │    └─ legs          routes heard from, with their RTT
+//	                    ├─ hub                session with the relay: UDP, else a stream
+//	                    ├─ extras             sockets that were opened for one peer
+//	                    ├─ observer           our own addresses, as others see them
+//	                    └─ explorer           surveys of our NAT, with sockets of their own
+//	                    ▲
+//	tunnel ◄─ Receivers ─ mux ◄── sockets: WireGuard stays in place, the rest is for the loop
+//
+// The first packet to a peer never waits: it goes by relay. An authentic probe
+// that comes over a route makes that route tentative, and data takes both ways;
+// the PONG to a PING of our own confirms it, and data goes directly alone. When
+// data goes out and nothing comes back, even after being asked, the route is
+// suspect, and data takes both ways again, until it answers or is given up.
+//
+// Simultaneous opening fails against a NAT that maps by destination when the
+// other end filters by port. If the ports which such a NAT gives can be told
+// beforehand (it preserves them, or counts), they are probed. If it takes them at
+// random, it opens many sockets and the other end looks for one of them at a
+// gentle pace: a birthday search, seldom and bounded (see budget). The socket that
+// is found carries that peer's packets from then on.
+//
+// One goroutine ([Engine.Run]) owns all state. Send and the receivers read
+// snapshots through atomic pointers: no lock, no log, no allocation a packet.
+package punch

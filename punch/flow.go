@@ -1,0 +1,101 @@
+package punch
+
+import (
+	"net/netip"
+	"sync/atomic"
+
+	"meshd/punch/wire"
+)
+
+// flow is the packet path's side of a peer: which way its packets go, and how
+// many went. The engine swaps way and reads the counters.
+type flow struct {
+	key Key
+	way atomic.Pointer[way]
+
+	sent     atomic.Uint64 // packets handed to send
+	received atomic.Uint64 // packets that came over the direct route in use
+	relayed  atomic.Uint64 // packets that came by relay
+	failed   atomic.Bool   // the system refused a direct packet
+	awake    atomic.Bool   // the engine looks at the counters by itself
+
+	handshake
+}
+
+// way is an immutable choice of where packets go.
+type way struct {
+	direct Socket // nil: no direct route
+	addr   netip.AddrPort
+	both   bool      // by relay as well
+	relay  *relayLeg // nil: no relay; else the reserve of a direct route
+}
+
+// relayLeg reaches one peer by the relay.
+type relayLeg struct {
+	head   [wire.HeaderSize]byte
+	socket Socket // nil: by stream
+	addr   netip.AddrPort
+	stream RelayConn
+}
+
+func (l *relayLeg) send(bufs [][]byte) error {
+	if l.socket != nil {
+		return l.socket.WriteHeaded(l.head[:], bufs, l.addr)
+	}
+	var d []byte
+	for _, b := range bufs {
+		d = append(append(d[:0], l.head[:]...), b...)
+		l.stream.Send(d)
+	}
+	return nil
+}
+
+// isKeepalive reports whether b is a WireGuard packet with nothing in it. These
+// are not counted: a session that is only kept alive is at rest, and its path
+// needs no closer watch.
+func isKeepalive(b []byte) bool { return len(b) == 32 }
+
+// flowRun counts the direct packets of one batch by runs of the same sender.
+type flowRun struct {
+	m    *mux
+	from netip.AddrPort
+	flow *flow
+	live bool // from is the address in use, so that packets prove the path
+	n    int
+}
+
+// direct finds the sender of a WireGuard packet by its address; nil: unknown.
+func (r *flowRun) direct(t *table, from netip.AddrPort, b []byte) *flow {
+	if from != r.from {
+		r.end()
+		r.from, r.flow = from, t.addrs[from]
+		r.live = r.flow != nil && r.flow.way.Load().addr == from
+	}
+	if r.flow != nil {
+		r.flow.heard(b)
+	}
+	if r.live && !isKeepalive(b) {
+		r.n++
+	}
+	return r.flow
+}
+
+func (r *flowRun) end() {
+	if r.n > 0 {
+		r.m.count(r.flow, &r.flow.received, r.n)
+		r.n = 0
+	}
+}
+
+// counters are the totals so far.
+func (f *flow) counters() traffic {
+	return traffic{sent: f.sent.Load(), received: f.received.Load(), relayed: f.relayed.Load()}
+}
+
+// take returns what moved since last was taken.
+func (f *flow) take(last *traffic) traffic {
+	now := f.counters()
+	d := traffic{sent: now.sent - last.sent, received: now.received - last.received, relayed: now.relayed - last.relayed}
+	*last = now
+	return d
+}

@@ -1,0 +1,176 @@
+package punch
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"meshd/punch/nattest"
+	"meshd/punch/stun"
+)
+
+// class is how a kind of access takes part in hole punching.
+type class uint8
+
+const (
+	open     class = iota // heard at one address by everyone who was sent to first, or by all
+	strict                // filters by address and port
+	foreseen              // strict, and maps by destination, to ports that can be told beforehand
+	hard                  // the same, to random ones
+	blocked               // no UDP at all
+)
+
+func classOf(k nattest.Kind) class {
+	c := open
+	for _, n := range k.NATs {
+		a := n.Allocation
+		switch {
+		case n.Blocked:
+			return blocked
+		case n.Mapping != nattest.EndpointIndependent && (a.Preserve || a.Step != 0):
+			c = max(c, foreseen)
+		case n.Mapping != nattest.EndpointIndependent:
+			c = max(c, hard)
+		case n.Filtering == nattest.AddressAndPortDependent:
+			c = max(c, strict)
+		}
+	}
+	return c
+}
+
+// crossings is how a pair gets together. What is not listed is relayed: pairs of
+// two mappings by destination, one of them at random.
+var crossings = map[[2]class]string{
+	{open, open}:         "plain",
+	{open, strict}:       "plain",
+	{strict, strict}:     "plain",
+	{open, foreseen}:     "plain",
+	{open, hard}:         "plain",
+	{strict, foreseen}:   "predicted",
+	{foreseen, foreseen}: "predicted both",
+	{strict, hard}:       "birthday",
+}
+
+// TestGrid has every kind of access meet every other.
+func TestGrid(t *testing.T) {
+	for i, x := range nattest.Kinds {
+		for _, y := range nattest.Kinds[i:] {
+			t.Run(x.Name+" × "+y.Name, func(t *testing.T) {
+				a, b := classOf(x), classOf(y)
+				want := crossings[[2]class{min(a, b), max(a, b)}]
+				story(t, func(t *testing.T, w *world) {
+					w.addServer()
+					meet(t, w, x, y, want)
+				})
+			})
+		}
+	}
+}
+
+// TestGridOfTen counts the pairs among the ten kinds by which systems are
+// compared.
+func TestGridOfTen(t *testing.T) {
+	names := []string{
+		"public", "full cone", "restricted", "port-restricted", "linux", "address symmetric",
+		"symmetric preserving", "symmetric +1", "symmetric random", "carrier",
+	}
+	var kinds []nattest.Kind
+	for _, k := range nattest.Kinds {
+		if slices.Contains(names, k.Name) {
+			kinds = append(kinds, k)
+		}
+	}
+	direct, pairs := 0, 0
+	for i, x := range kinds {
+		for _, y := range kinds[i:] {
+			pairs++
+			a, b := classOf(x), classOf(y)
+			if crossings[[2]class{min(a, b), max(a, b)}] != "" {
+				direct++
+			}
+		}
+	}
+	if pairs != 55 || direct != 48 {
+		t.Errorf("%d of %d pairs direct, want 48 of 55", direct, pairs)
+	}
+}
+
+// meet has two agents talk for 20 s, and looks how.
+func meet(t *testing.T, w *world, x, y nattest.Kind, want string) {
+	a, b := w.addByTLS("alice", x.NATs), w.addByTLS("bob", y.NATs)
+	time.Sleep(5 * time.Second)
+	b.echo = true
+	start := time.Now()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		a.stream(b, 50*time.Millisecond, 20*time.Second)
+	}()
+	got := ""
+	for time.Since(start) < 20*time.Second {
+		if a.directTo(b) && b.directTo(a) {
+			got = "plain"
+			for _, tried := range slices.Concat(a.path(b).Attempts, b.path(a).Attempts) {
+				if tried.Strategy != "" {
+					got = tried.Strategy
+				}
+			}
+			t.Logf("%s after %v, %d and %d probes", got, time.Since(start), a.path(b).probes(), b.path(a).probes())
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	<-done
+	time.Sleep(200 * time.Millisecond)
+	if got != want {
+		t.Errorf("crossed %q, want %q", got, want)
+		w.explain()
+	}
+	if n := len(a.arrivals()); n < 400 {
+		t.Errorf("%d answers, want 400", n)
+	}
+}
+
+// probes sums up what the attempts at a path sent.
+func (p PeerStatus) probes() int {
+	n := 0
+	for _, a := range p.Attempts {
+		n += a.Spent
+		for _, t := range a.Tried {
+			n += t.Probes
+		}
+	}
+	return n
+}
+
+// addByTLS starts an agent that may use a stream to the hub.
+func (w *world) addByTLS(name string, nats []nattest.NAT) *agent {
+	host, sites := w.net.Place(access, nats...)
+	a := w.start(name, host, func(c *Config) { c.DialWebSocket = w.hub.dial(c.Relay.ID) })
+	a.sites = sites
+	return a
+}
+
+// addServer adds a STUN server at a second address, so that mapping by address
+// shows. Those who start after it ask it, too.
+func (w *world) addServer() {
+	host := w.net.Host(nattest.Link{Delay: time.Millisecond}, netip.MustParsePrefix("203.0.113.2/32"))
+	addr := netip.AddrPortFrom(host.Addr(), 3478)
+	s, err := host.Listen(addr)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.servers = append(w.servers, addr)
+	go func() {
+		bufs, sizes, from := [][]byte{make([]byte, 2048)}, []int{0}, make([]netip.AddrPort, 1)
+		for {
+			if _, err := s.Read(bufs, sizes, from); err != nil {
+				return
+			}
+			if r, ok := stun.Respond(bufs[0][:sizes[0]], from[0], addr, netip.AddrPort{}); ok {
+				s.Write([][]byte{r.Data}, from[0])
+			}
+		}
+	}()
+}

@@ -1,0 +1,89 @@
+package punch
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Handshake messages of WireGuard, by their first byte.
+const (
+	typeInitiation = 1
+	typeResponse   = 2
+)
+
+const (
+	handshakeLife = 5 * time.Second // WireGuard's own patience (REKEY_TIMEOUT)
+	crossing      = time.Second     // initiations both ways within this have crossed
+)
+
+// handshake keeps the last handshake message sent to a peer until something
+// answers it. WireGuard repeats a lost one after 5 s; here a way that appears
+// sooner gets it at once. Repeating is harmless: either side takes a handshake
+// message once.
+type handshake struct {
+	// stands: of two initiations that cross, ours is the one that counts. WireGuard
+	// has no such rule: either side would answer the other's, forget its own, and
+	// refuse the answer to it. The rule is that of the lower key, so that the two
+	// ends differ.
+	stands bool
+	sent   atomic.Pointer[sentHandshake]
+}
+
+type sentHandshake struct {
+	data []byte
+	at   time.Time
+}
+
+// remember keeps a handshake message on its way out.
+func (h *handshake) remember(b []byte) {
+	if len(b) > 0 && (b[0] == typeInitiation || b[0] == typeResponse) {
+		h.sent.Store(&sentHandshake{clone(b), time.Now()})
+	}
+}
+
+// heard forgets the message that b answers: a response the initiation, data the
+// response. It is called for every packet received.
+func (h *handshake) heard(b []byte) {
+	if s := h.sent.Load(); s != nil && b[0] > s.data[0] {
+		h.sent.Store(nil)
+	}
+}
+
+// waiting returns the message that nothing has answered within life, if any.
+func (h *handshake) waiting(now time.Time, life time.Duration) []byte {
+	if s := h.sent.Load(); s != nil && now.Sub(s.at) < life {
+		return s.data
+	}
+	return nil
+}
+
+// crossed reports whether b is an initiation that lost against ours. Ours is
+// then sent again, for the way it took first may have led nowhere.
+func (f *flow) crossed(b []byte) bool {
+	if b[0] != typeInitiation || !f.stands {
+		return false
+	}
+	ours := f.waiting(time.Now(), crossing)
+	if ours == nil || ours[0] != typeInitiation {
+		return false
+	}
+	f.sendNow(ours)
+	return true
+}
+
+// repeat sends the unanswered handshake message over the way in use.
+func (f *flow) repeat(now time.Time) {
+	if b := f.waiting(now, handshakeLife); b != nil {
+		f.sendNow(b)
+	}
+}
+
+func (f *flow) sendNow(b []byte) {
+	w, bufs := f.way.Load(), [][]byte{b}
+	if w.direct != nil {
+		w.direct.Write(bufs, w.addr)
+	}
+	if w.relay != nil && (w.direct == nil || w.both) {
+		w.relay.send(bufs)
+	}
+}

@@ -1,0 +1,349 @@
+package punch
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"meshd/punch/wire"
+)
+
+// Queues between the packet path and the engine. What does not fit is dropped:
+// all of it is sent again by somebody.
+const (
+	inboxSize    = 256
+	injectedSize = 64
+)
+
+var (
+	errNoPath  = errors.New("no path to the peer yet")
+	errUnknown = errors.New("not a peer")
+)
+
+// mux is the packet path. Its methods send and those returned by receivers run
+// on the tunnel's goroutines; they read snapshots and take no lock. What is not
+// WireGuard's goes to the engine as a copy.
+type mux struct {
+	sockets  []Socket // by socketID; nil: none
+	table    atomic.Pointer[table]
+	inbox    chan datagram
+	injected chan injected
+	spares   chan []byte   // buffers of packets that were injected
+	wake     chan struct{} // capacity 1: some flow has news
+	done     chan struct{} // closed by close
+	once     sync.Once
+}
+
+// table is an immutable snapshot of who is where.
+type table struct {
+	flows map[Key]*flow
+	ids   map[wire.RelayID]*flow
+	addrs map[netip.AddrPort]*flow
+	relay netip.AddrPort // the relay's UDP address; zero: none
+}
+
+// datagram is something for the engine: what is not WireGuard's, and handshakes
+// of senders not known yet.
+type datagram struct {
+	data    []byte
+	from    route
+	relayed *flow // a probe by relay: whose
+	via     Via   // ViaTLS: from the WebSocket
+}
+
+// injected is a WireGuard packet that did not come from a socket's batch.
+type injected struct {
+	data []byte
+	from Key // zero: not known
+}
+
+func newMux(sockets []Socket) *mux {
+	m := &mux{
+		sockets:  sockets,
+		inbox:    make(chan datagram, inboxSize),
+		injected: make(chan injected, injectedSize),
+		spares:   make(chan []byte, injectedSize),
+		wake:     make(chan struct{}, 1),
+		done:     make(chan struct{}),
+	}
+	m.table.Store(&table{})
+	return m
+}
+
+func (m *mux) close() {
+	m.once.Do(func() {
+		close(m.done)
+		for _, s := range m.sockets {
+			if s != nil {
+				s.Close()
+			}
+		}
+	})
+}
+
+func (m *mux) nudge() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// send hands packets to whatever way the peer has.
+func (m *mux) send(peer Key, bufs [][]byte) error {
+	f := m.table.Load().flows[peer]
+	if f == nil {
+		return errUnknown
+	}
+	if len(bufs) == 0 {
+		return nil
+	}
+	f.remember(bufs[0])
+	counted := len(bufs)
+	if isKeepalive(bufs[0]) {
+		counted--
+	}
+	w := f.way.Load()
+	relay := w.relay
+	if w.direct != nil {
+		err := w.direct.Write(bufs, w.addr)
+		if err == nil && !w.both {
+			relay = nil
+		}
+		if err != nil {
+			f.failed.Store(true)
+		}
+		if err != nil && relay == nil {
+			m.count(f, &f.sent, counted)
+			return err
+		}
+	}
+	var err error
+	switch {
+	case relay != nil:
+		err = relay.send(bufs)
+	case w.direct == nil:
+		err = errNoPath
+	}
+	m.count(f, &f.sent, counted)
+	return err
+}
+
+// count adds packets to a counter, and wakes the engine if it doesn't look.
+func (m *mux) count(f *flow, counter *atomic.Uint64, n int) {
+	if n == 0 {
+		return
+	}
+	counter.Add(uint64(n))
+	if !f.awake.Load() && f.awake.CompareAndSwap(false, true) {
+		m.nudge()
+	}
+}
+
+// receivers returns one function for each source of packets.
+func (m *mux) receivers() []func(bufs [][]byte, sizes []int, peers []Key) (int, error) {
+	fns := []func([][]byte, []int, []Key) (int, error){m.receiveInjected}
+	for id, s := range m.sockets {
+		if s != nil {
+			fns = append(fns, m.receiver(socketID(id), s))
+		}
+	}
+	return fns
+}
+
+func (m *mux) receiver(id socketID, s Socket) func([][]byte, []int, []Key) (int, error) {
+	var from []netip.AddrPort
+	return func(bufs [][]byte, sizes []int, peers []Key) (int, error) {
+		if len(from) < len(bufs) {
+			from = make([]netip.AddrPort, len(bufs))
+		}
+		for {
+			n, err := s.Read(bufs, sizes, from)
+			if err != nil {
+				return 0, m.readError(err)
+			}
+			if m.sort(id, bufs[:n], sizes, from, peers) {
+				return n, nil
+			}
+		}
+	}
+}
+
+func (m *mux) readError(err error) error {
+	select {
+	case <-m.done:
+		return net.ErrClosed
+	default:
+		return err
+	}
+}
+
+// sort leaves in place what is WireGuard's, with its sender, and takes
+// everything else out by setting its size to 0. It reports whether anything was
+// left.
+func (m *mux) sort(id socketID, bufs [][]byte, sizes []int, from []netip.AddrPort, peers []Key) bool {
+	t := m.table.Load()
+	kept := false
+	run := flowRun{m: m}
+	for i, buf := range bufs {
+		peers[i] = Key{}
+		b := buf[:sizes[i]]
+		switch wire.KindOf(b) {
+		case wire.WireGuard:
+			switch f := run.direct(t, from[i], b); {
+			case f != nil && f.crossed(b):
+				sizes[i] = 0
+			case f != nil:
+				peers[i] = f.key
+			case b[0] == typeInitiation:
+				m.divert(datagram{data: clone(b), from: route{id, from[i]}})
+				sizes[i] = 0
+			}
+		case wire.Relay:
+			var f *flow
+			if f, sizes[i] = m.unwrap(t, id, b, from[i]); f != nil {
+				peers[i] = f.key
+			}
+		case wire.Probe, wire.STUN:
+			m.divert(datagram{data: clone(b), from: route{id, from[i]}})
+			sizes[i] = 0
+		default:
+			sizes[i] = 0
+		}
+		kept = kept || sizes[i] > 0
+	}
+	run.end()
+	return kept
+}
+
+// unwrap takes the relay's header off a WireGuard packet, in place. The new
+// size is 0 when nothing is left for the tunnel.
+func (m *mux) unwrap(t *table, id socketID, b []byte, from netip.AddrPort) (*flow, int) {
+	if from != t.relay {
+		return nil, 0
+	}
+	h, err := wire.ParseHeader(b)
+	if err != nil {
+		return nil, 0
+	}
+	if h.Type != wire.Data {
+		m.divert(datagram{data: clone(b), from: route{id, from}, via: ViaRelay})
+		return nil, 0
+	}
+	f := t.ids[h.ID]
+	payload := b[wire.HeaderSize:]
+	switch {
+	case f == nil:
+		return nil, 0
+	case wire.IsWireGuard(payload):
+		f.heard(payload)
+		if !isKeepalive(payload) {
+			m.count(f, &f.relayed, 1)
+		}
+		if f.crossed(payload) {
+			return nil, 0
+		}
+		return f, copy(b, payload)
+	case wire.KindOf(payload) == wire.Probe:
+		m.divert(datagram{data: clone(payload), relayed: f, via: ViaRelay})
+	}
+	return nil, 0
+}
+
+// inject takes in one datagram of the WebSocket relay: header and payload.
+func (m *mux) inject(b []byte) {
+	h, err := wire.ParseHeader(b)
+	if err != nil {
+		return
+	}
+	if h.Type != wire.Data {
+		m.divert(datagram{data: b, via: ViaTLS})
+		return
+	}
+	f := m.table.Load().ids[h.ID]
+	payload := b[wire.HeaderSize:]
+	switch {
+	case f == nil:
+	case wire.IsWireGuard(payload):
+		f.heard(payload)
+		if !isKeepalive(payload) {
+			m.count(f, &f.relayed, 1)
+		}
+		if f.crossed(payload) {
+			return
+		}
+		select {
+		case m.injected <- injected{payload, f.key}:
+		default:
+		}
+	case wire.KindOf(payload) == wire.Probe:
+		m.divert(datagram{data: payload, relayed: f, via: ViaTLS})
+	}
+}
+
+// introduce passes on a handshake initiation that came before its sender's address
+// was in the table. The probe that came just before it has been seen by now.
+func (m *mux) introduce(d datagram) {
+	var from Key
+	if f := m.table.Load().addrs[d.from.addr]; f != nil {
+		if f.crossed(d.data) {
+			return
+		}
+		from = f.key
+	}
+	select {
+	case m.injected <- injected{d.data, from}:
+	default:
+	}
+}
+
+func (m *mux) receiveInjected(bufs [][]byte, sizes []int, peers []Key) (int, error) {
+	var first injected
+	select {
+	case first = <-m.injected:
+	case <-m.done:
+		return 0, net.ErrClosed
+	}
+	n := 0
+	for next, ok := first, true; ok; n++ {
+		sizes[n] = copy(bufs[n], next.data)
+		peers[n] = next.from
+		m.recycle(next.data)
+		if n+1 == len(bufs) {
+			return n + 1, nil
+		}
+		select {
+		case next = <-m.injected:
+		default:
+			ok = false
+		}
+	}
+	return n, nil
+}
+
+// spare returns an empty buffer to inject.
+func (m *mux) spare() []byte {
+	select {
+	case b := <-m.spares:
+		return b[:0]
+	default:
+		return nil
+	}
+}
+
+func (m *mux) recycle(b []byte) {
+	select {
+	case m.spares <- b:
+	default:
+	}
+}
+
+func (m *mux) divert(d datagram) {
+	select {
+	case m.inbox <- d:
+	default:
+	}
+}
+
+func clone(b []byte) []byte { return append([]byte(nil), b...) }

@@ -1,0 +1,447 @@
+package punch
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"meshd/punch/wire"
+)
+
+// When an attempt turns to a search, counted from the peer's first answer.
+const (
+	predictAfter  = 100 * time.Millisecond // and two round trips by relay: enough for a plain path to show
+	birthdayAfter = 400 * time.Millisecond // at least, for it costs more
+	clearSpan     = 5 * time.Second        // for both ends to find out about their NATs …
+	clearGap      = 250 * time.Millisecond // … looked at so often
+	turnGap       = time.Second            // between claims of the host's turn
+	extraBeat     = 15 * time.Second       // heartbeat of a path that would be hard to find again
+	hopelessSpan  = 3 * time.Second        // of an attempt that can hardly succeed
+)
+
+// planned is our part in crossing this pair.
+func (p *path) planned() plan {
+	peer := p.peer.nat
+	if p.wide {
+		peer.Low, peer.High = 0, 0
+	}
+	return planFor(p.self.nat, peer, p.lower)
+}
+
+// unclear reports whether it is not yet known how a NAT that maps by destination
+// picks ports.
+func (p *path) unclear() bool {
+	one := func(n wire.NAT) bool { return dependent(n.Mapping) && difficultyOf(n) == unclear }
+	return one(p.self.nat) || one(p.peer.nat)
+}
+
+func (p *path) nats() nats {
+	return nats{publicAddr(p.self.candidates).Addr(), publicAddr(union(p.called, p.peer.candidates)).Addr()}
+}
+
+// maySeek reports whether a search may begin now. Behind one and the same NAT
+// there is nothing to search for.
+func (p *path) maySeek(now time.Time) bool {
+	pl, n := p.planned(), p.nats()
+	switch {
+	case !pl.seeks || !n.its.IsValid() || n.mine == n.its || p.relay.via == ViaNone:
+		return false
+	case pl.strategy == birthday:
+		return p.rate > 0 && p.needed(now) && !now.Before(p.budget.next(n))
+	}
+	return true
+}
+
+// needed reports whether somebody would notice a direct path.
+func (p *path) needed(now time.Time) bool {
+	within := func(t time.Time) bool { return !t.IsZero() && now.Sub(t) < relayedFor }
+	return within(p.lastRelayed) || within(p.asked)
+}
+
+// met notes in the running attempt that the peer takes part.
+func (p *path) met(now time.Time) {
+	if p.try.met.IsZero() {
+		p.try.met = now
+		after := predictAfter + 2*p.relay.rtt
+		pl := p.planned()
+		if pl.strategy == birthday {
+			after = max(after, birthdayAfter)
+		}
+		if pl.seeks || p.unclear() {
+			p.seekAt = now.Add(after)
+		}
+	}
+	p.try.answer(now)
+}
+
+// runSearch does what is due of a search.
+func (p *path) runSearch(now time.Time) {
+	if !p.seekAt.IsZero() && !now.Before(p.seekAt) {
+		p.seekAt = time.Time{}
+		switch {
+		case p.cur != nil || p.search != nil || p.try == nil:
+		case p.maySeek(now):
+			p.claim(now, &search{plan: p.planned(), id: p.txid()})
+		case p.unclear() && now.Sub(p.try.met) < clearSpan:
+			p.seekAt = now.Add(clearGap)
+		}
+	}
+	s := p.search
+	if s == nil {
+		return
+	}
+	s.paused = s.seeks && p.cur != nil
+	p.askGauges(now)
+	if p.search != s {
+		return
+	}
+	if at := s.nextCall(); !at.IsZero() && !now.Before(at) {
+		s.called++
+		p.out = append(p.out, sendProbe{typ: wire.Connect, flags: wire.FlagReply | wire.FlagSeek, txid: s.id, samples: s.said})
+	}
+	p.shoot(now)
+	switch {
+	case p.cur != nil && p.confirmed && s.begun():
+		p.endSearch(now, "")
+	case !now.Before(s.end):
+		p.endSearch(now, s.failure())
+	}
+}
+
+// shoot sends the probes that are due.
+func (p *path) shoot(now time.Time) {
+	for _, a := range p.search.due(now) {
+		if a.typ == wire.Ping {
+			p.ping(now, a.to)
+		} else {
+			p.out = append(p.out, a)
+		}
+	}
+}
+
+// claim begins a search: at once, or if a birthday search, when this host has no
+// other one.
+func (p *path) claim(now time.Time, s *search) {
+	if p.try == nil {
+		p.try = newAttempt(now, "peer seeks", false, nil, 0)
+	}
+	s.end, s.selfNAT, s.peerNAT = now.Add(seekSpan), p.self.nat, p.peer.nat
+	p.search = s
+	if s.strategy == birthday {
+		p.out = append(p.out, claim{})
+		return
+	}
+	p.beginSearch(now)
+}
+
+// takeGranted takes the answer to a claim. A seeker waits for another turn; a
+// holder's peer will ask again.
+func (p *path) takeGranted(now time.Time, ok bool) {
+	s := p.search
+	switch {
+	case s == nil || s.strategy != birthday:
+	case ok:
+		p.beginSearch(now)
+	default:
+		p.search = nil
+		if s.seeks {
+			p.seekAt = now.Add(turnGap + p.jitter(turnGap/4))
+		}
+	}
+}
+
+func (p *path) beginSearch(now time.Time) {
+	s := p.search
+	p.try.strategy = s.strategy
+	switch sequential := s.selfNAT.Allocation == wire.Sequential; {
+	case s.seeks && s.strategy != predictBoth:
+		s.call(now)
+	case s.seeks && sequential:
+		p.out = append(p.out, openSockets{n: 1})
+	case sequential:
+		p.out = append(p.out, openSockets{n: s.plan.sockets + 2})
+	default:
+		p.out = append(p.out, openSockets{n: s.plan.sockets, uncommon: s.selfNAT.Allocation == wire.Preserving})
+	}
+}
+
+// takeSearch takes a CONNECT that is a step of a search.
+func (p *path) takeSearch(now time.Time, m *wire.Message) {
+	p.called, p.callAt, p.peer.nat = m.Candidates, now, m.NAT
+	switch s := p.search; {
+	case m.Flags&wire.FlagReady != 0:
+		if s != nil && s.seeks && s.id == m.TxID && s.calling {
+			p.takeReady(now, m)
+		}
+	case s != nil && !s.seeks && s.id == m.TxID:
+		if s.ready {
+			p.sendReady() // the last one was lost
+		}
+	default:
+		p.takeSeek(now, m)
+	}
+}
+
+// takeSeek opens sockets for a peer that will look for them.
+func (p *path) takeSeek(now time.Time, m *wire.Message) {
+	pl, to := p.planned(), publicAddr(m.Candidates)
+	switch {
+	case pl.strategy == plain || pl.seeks || !to.IsValid() || p.healthy():
+		return
+	case pl.strategy == birthday && (p.rate < 0 || now.Add(holderSlack).Before(p.budget.next(p.nats()))):
+		return
+	}
+	if p.search != nil {
+		p.endSearch(now, "started over")
+	}
+	s := &search{plan: pl, id: m.TxID, aims: []netip.AddrPort{to}}
+	if pl.strategy == predictBoth {
+		s.aims = aimsAt(to.Addr(), predicted(m.NAT, m.Samples))
+	}
+	p.claim(now, s)
+}
+
+func aimsAt(host netip.Addr, ports []uint16) []netip.AddrPort {
+	aims := make([]netip.AddrPort, len(ports))
+	for i, port := range ports {
+		aims[i] = netip.AddrPortFrom(host, port)
+	}
+	return aims
+}
+
+// takeReady looks for the sockets that the peer has opened.
+func (p *path) takeReady(now time.Time, m *wire.Message) {
+	s, host := p.search, publicAddr(m.Candidates).Addr()
+	pl := p.planned() // with what the peer knows of its NAT by now
+	if pl.strategy != s.strategy || !host.IsValid() {
+		p.endSearch(now, "the peer's network changed")
+		return
+	}
+	s.peerNAT = m.NAT
+	switch s.strategy {
+	case birthday:
+		p.budget.spend(now, p.nats())
+		s.plan = pl
+		s.aims = aimsAt(host, pl.draw(p.rand, pl.probesAt(p.rate)))
+		s.linesFrom(socket4)
+		s.probe(now, p.rate)
+	case predict:
+		s.aims = aimsAt(host, predicted(m.NAT, m.Samples))
+		s.linesFrom(socket4)
+		s.probe(now, p.rate)
+	case predictBoth:
+		s.calling = false
+		s.aims = aimsAt(host, predicted(m.NAT, m.Samples))
+		if len(s.sockets) == 0 {
+			p.out = append(p.out, openSockets{n: s.plan.sockets})
+			return
+		}
+		s.pairLines()
+		s.probe(now, p.rate)
+	}
+}
+
+// takeOpened takes the sockets that were asked for.
+func (p *path) takeOpened(now time.Time, ev opened) {
+	p.sockets = append(p.sockets, ev.sockets...)
+	s := p.search
+	sequential := s != nil && s.selfNAT.Allocation == wire.Sequential
+	switch {
+	case s == nil: // they are closed at the end of the step
+	case len(ev.sockets) == 0 || sequential && !s.seeks && len(ev.sockets) < 3:
+		p.endSearch(now, "no socket to be had")
+	case !s.seeks:
+		p.hold(now, ev)
+	case len(s.aims) > 0:
+		s.sockets = ev.sockets
+		s.pairLines()
+		s.probe(now, p.rate)
+	case sequential:
+		s.gaugeWith(now, ev.sockets)
+	default:
+		s.sockets, s.said = ev.sockets, ev.ports
+		s.call(now)
+	}
+}
+
+// hold opens our NAT towards the seeker. Behind a sequential one, the first and
+// the last socket see which ports come before and after, in the same moment.
+func (p *path) hold(now time.Time, ev opened) {
+	s, n := p.search, len(ev.sockets)
+	if s.strategy == birthday {
+		p.budget.spend(now, p.nats())
+	}
+	if s.selfNAT.Allocation != wire.Sequential {
+		s.sockets = ev.sockets
+		if s.selfNAT.Allocation == wire.Preserving {
+			s.said = ev.ports
+		}
+		s.open(now)
+		p.shoot(now)
+		p.sendReady()
+		return
+	}
+	s.sockets = ev.sockets[1 : n-1]
+	s.gaugeWith(now, []socketID{ev.sockets[0], ev.sockets[n-1]})
+	s.asked = 1
+	s.open(now)
+	p.out = append(p.out, gauge{s.gauges[0]})
+	p.shoot(now)
+	p.out = append(p.out, gauge{s.gauges[1]})
+}
+
+func (p *path) sendReady() {
+	s := p.search
+	s.ready = true
+	p.out = append(p.out, sendProbe{typ: wire.Connect, flags: wire.FlagReply | wire.FlagReady, txid: s.id, samples: s.said})
+}
+
+// askGauges asks again, or goes on with what is known.
+func (p *path) askGauges(now time.Time) {
+	s := p.search
+	if at := s.nextAsk(); !at.IsZero() && !now.Before(at) {
+		s.asked++
+		for i, id := range s.gauges {
+			if s.gauged[i] == 0 {
+				p.out = append(p.out, gauge{id})
+			}
+		}
+	}
+	if at := s.gaugeEnd(); !at.IsZero() && !now.Before(at) {
+		p.useGauges(now)
+	}
+}
+
+func (p *path) takeGauged(now time.Time, ev gauged) {
+	if s := p.search; s != nil && len(s.said) == 0 && s.take(ev.socket, ev.port) {
+		p.useGauges(now)
+	}
+}
+
+// useGauges tells the peer what the gauges show. The last one may be missing.
+func (p *path) useGauges(now time.Time) {
+	s := p.search
+	if s.gauged[0] == 0 {
+		p.endSearch(now, "the relay did not tell the port")
+		return
+	}
+	s.said = slices.DeleteFunc(slices.Clone(s.gauged), func(port uint16) bool { return port == 0 })
+	if s.seeks {
+		s.call(now)
+	} else {
+		p.sendReady()
+	}
+}
+
+// hearSearch notes that a probe came over a route: it may have found a socket.
+func (p *path) hearSearch(now time.Time, m *wire.Message, from route) {
+	s := p.search
+	if s == nil || s.winner != 0 || !s.has(from.socket) {
+		return
+	}
+	if s.chooses() || m.Type == wire.Pong {
+		s.choose(now, from.socket)
+	}
+}
+
+// endSearch ends the running search; why is "" when it succeeded.
+func (p *path) endSearch(now time.Time, why string) {
+	s := p.search
+	p.search = nil
+	p.try.spent += s.spent
+	p.try.opened += len(s.sockets) + len(s.gauges)
+	p.try.outcome = why
+	p.try.end = now.Add(attemptSpan)
+	if why != "" {
+		p.try.end = now
+	}
+	if s.strategy != birthday {
+		return
+	}
+	p.out = append(p.out, release{})
+	switch {
+	case why == "":
+		p.budget.succeed()
+		p.wide = false
+	case s.spent > 0 && s.seeks:
+		p.wide = !p.wide // the block may have been a wrong guess
+	}
+}
+
+// failure says in words how a search without success ended.
+func (s *search) failure() string {
+	switch {
+	case s.winner != 0:
+		return "a socket was found, but did not carry"
+	case !s.begun():
+		return fmt.Sprintf("%s search: peer did not take part", s.strategy)
+	case s.seeks && s.strategy == birthday:
+		return fmt.Sprintf("birthday search: none of %d ports answered", s.spent)
+	case s.seeks:
+		return fmt.Sprintf("predicted ports: none of %d answered", len(s.lines))
+	}
+	return fmt.Sprintf("%s search: peer did not find any of %d sockets", s.strategy, len(s.sockets))
+}
+
+// keeps reports whether a socket of ours is still of use: to the search, to the
+// route in use, or as one that worked lately and may again.
+func (p *path) keeps(now time.Time, id socketID) bool {
+	switch {
+	case p.search != nil && p.search.holds(id), p.cur != nil && p.cur.socket == id:
+		return true
+	case p.healthy():
+		return false
+	}
+	return now.Before(p.keptUntil(id))
+}
+
+func (p *path) keptUntil(id socketID) time.Time {
+	var until time.Time
+	for r, l := range p.legs {
+		if t := l.heard.Add(provenFor); r.socket == id && !l.proven.IsZero() && t.After(until) {
+			until = t
+		}
+	}
+	return until
+}
+
+// tidy closes the sockets that are of no more use.
+func (p *path) tidy(now time.Time) []action {
+	var out []action
+	p.sockets = slices.DeleteFunc(p.sockets, func(id socketID) bool {
+		if p.keeps(now, id) {
+			return false
+		}
+		p.forget(id)
+		out = append(out, closeSocket{id})
+		return true
+	})
+	return out
+}
+
+// forget drops what was known of the routes out of a socket.
+func (p *path) forget(id socketID) {
+	for r := range p.legs {
+		if r.socket == id {
+			delete(p.legs, r)
+		}
+	}
+	if p.last.socket == id {
+		p.last = route{}
+	}
+	if p.try != nil {
+		p.try.probes = slices.DeleteFunc(p.try.probes, func(part *probing) bool { return part.socket == id })
+	}
+}
+
+// tidyAt is when a socket that worked once is given up; zero: there is none.
+func (p *path) tidyAt() time.Time {
+	var d time.Time
+	if p.search == nil && p.cur == nil {
+		for _, id := range p.sockets {
+			d = earlier(d, p.keptUntil(id))
+		}
+	}
+	return d
+}

@@ -1,0 +1,115 @@
+package punch
+
+import (
+	"net/netip"
+	"time"
+
+	"meshd/punch/wire"
+)
+
+// maxAttempts is how many attempts are remembered for each peer.
+const maxAttempts = 8
+
+// Via is a kind of way for data.
+type Via uint8
+
+// Ways for data, worst first.
+const (
+	ViaNone   Via = iota // nothing gets through
+	ViaTLS               // relayed, over WebSocket and TLS
+	ViaRelay             // relayed, over UDP
+	ViaDirect            // to an address of the peer
+)
+
+// String returns the word used in status and logs.
+func (v Via) String() string {
+	switch v {
+	case ViaTLS:
+		return "tls"
+	case ViaRelay:
+		return "relay"
+	case ViaDirect:
+		return "direct"
+	}
+	return "none"
+}
+
+// Status is what the engine knew at one moment. It is shared: read only.
+type Status struct {
+	Hub   HubStatus
+	Local Local
+	Peers map[Key]PeerStatus
+}
+
+// HubStatus is the session with the relay.
+type HubStatus struct {
+	Via      Via            // ViaNone, ViaTLS or ViaRelay
+	Since    time.Time      // Via is so since
+	RTT      time.Duration  // 0: not measured
+	Observed netip.AddrPort // where the relay sees us; by UDP only
+}
+
+// PeerStatus is how one peer is reached.
+type PeerStatus struct {
+	Path     Via
+	Addr     netip.AddrPort // of a direct path
+	Class    string         // of a direct path: "lan" or "direct"
+	Since    time.Time      // direct, or not, since
+	Reason   string         // one short phrase: why this path
+	RTT      time.Duration  // of a direct path; 0: not measured
+	NAT      wire.NAT       // the peer's, as it told
+	Attempts []Attempt      // the last ones, oldest first
+}
+
+// Attempt is the record of one try to reach a peer directly.
+type Attempt struct {
+	At      time.Time
+	Took    time.Duration
+	Why     string // what started it
+	Tried   []Tried
+	Verdict string
+
+	// Of a search for a path through a hard NAT, if there was one.
+	Strategy string // "predicted", "predicted both" or "birthday"
+	Spent    int    // probes sent for it, beside those in Tried
+	Sockets  int    // opened for it here
+}
+
+// Tried is one address in an attempt.
+type Tried struct {
+	Addr   netip.AddrPort
+	Kind   wire.CandidateKind
+	Probes int           // PINGs sent
+	Heard  bool          // something authentic came from it
+	RTT    time.Duration // 0: no PONG
+}
+
+// status describes the path for [Status].
+func (p *path) status(now time.Time) PeerStatus {
+	s := PeerStatus{Path: p.relay.via, Since: p.since, Reason: p.reason, NAT: p.peer.nat, Attempts: p.tried}
+	if p.cur == nil && p.relay.via != ViaNone && !p.peer.online {
+		s.Path, s.Reason = ViaNone, "offline"
+	}
+	if p.cur != nil && p.confirmed {
+		s.Path, s.Addr, s.Class = ViaDirect, p.cur.addr, p.cur.tier.String()
+		s.RTT = p.cur.rtt.smooth
+	}
+	if p.try != nil {
+		s.Attempts = append(s.Attempts[:len(s.Attempts):len(s.Attempts)], p.try.report(now, "running"))
+	}
+	return s
+}
+
+// status tells how things stand.
+func (l *loop) status() Status {
+	s := Status{
+		Hub:   HubStatus{Via: l.hub.via, Since: l.hub.since, RTT: l.hub.rtt, Observed: l.hub.observed},
+		Local: l.local.local(),
+		Peers: make(map[Key]PeerStatus, len(l.members.all)),
+	}
+	now := time.Now()
+	for key, m := range l.members.all {
+		s.Peers[key] = m.path.status(now)
+	}
+	return s
+}

@@ -1,0 +1,66 @@
+package udp
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+)
+
+// noOffloadEnv is the way out for owners of a kernel or network card whose
+// offloads corrupt datagrams: set to anything, it acts as Config.NoOffload.
+const noOffloadEnv = "MESHD_NO_UDP_OFFLOAD"
+
+// defaultBuffer is the size of a socket's buffers in bytes: 14 ms at 4 Gbit/s,
+// time enough for a reader that was scheduled away.
+const defaultBuffer = 7 << 20
+
+// Config says which socket to open.
+type Config struct {
+	// Addr is where to bind; port 0 means any. The address picks the family: an
+	// IPv6 socket carries IPv6 only.
+	Addr netip.AddrPort
+	// Mark is the socket's SO_MARK, for routing rules. 0 means none; others need
+	// CAP_NET_ADMIN. Linux only.
+	Mark uint32
+	// NoOffload keeps UDP_SEGMENT and UDP_GRO off. Such a socket also holds no
+	// receive buffers of its own: right for one of many that carry little.
+	NoOffload bool
+	// ReusePort lets several sockets share the port (SO_REUSEPORT). Linux only.
+	ReusePort bool
+	// RecvBuffer and SendBuffer are the kernel's buffers in bytes; 0 means 7 MiB.
+	// The kernel may give less.
+	RecvBuffer, SendBuffer int
+}
+
+// normal returns the configuration with its defaults filled in.
+func (c Config) normal() (Config, error) {
+	if !c.Addr.IsValid() {
+		return c, fmt.Errorf("listen on UDP: no address given")
+	}
+	c.Addr = unmap(c.Addr)
+	if c.RecvBuffer == 0 {
+		c.RecvBuffer = defaultBuffer
+	}
+	if c.SendBuffer == 0 {
+		c.SendBuffer = defaultBuffer
+	}
+	c.NoOffload = c.NoOffload || os.Getenv(noOffloadEnv) != ""
+	return c, nil
+}
+
+func (c Config) network() string {
+	if c.Addr.Addr().Is4() {
+		return "udp4"
+	}
+	return "udp6"
+}
+
+func sendError(to netip.AddrPort, err error) error {
+	return fmt.Errorf("send to %v: %w", to, err)
+}
+
+// unmap makes an IPv4 address that is written as an IPv6 one IPv4 again, so that
+// one address has one value.
+func unmap(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}

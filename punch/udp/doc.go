@@ -1,0 +1,23 @@
+// Package udp moves datagrams in and out of the host, many per system call.
+//
+// It knows sockets, the kernel's offloads and their faults. It never knows what
+// is inside a datagram, who sent it or why.
+//
+// On Linux a bundle is up to 64 datagrams of one size (the last may be shorter)
+// to one destination, which cross the network stack as one packet:
+//
+//	Write(a, b, c)                                Read → a, b, c
+//	   │ one iovec a datagram, nothing copied         ▲ split, copied once
+//	   ▼                                              │
+//	sendmmsg + UDP_SEGMENT ─── the stack, once ─── UDP_GRO + recvmmsg
+//
+// Descriptors are non-blocking and system calls raw: the Go scheduler is told
+// nothing of them, and the netpoller is asked only when a call would block.
+//
+// What the kernel refuses is remembered, not retried for ever: EIO means that
+// bundles can't leave by this socket at all (a route without checksum offload),
+// EMSGSIZE that they can't to this destination (datagrams above its MTU, which
+// have to be fragmented one by one).
+//
+// Other systems get a plain socket with the same methods.
+package udp

@@ -1,0 +1,183 @@
+package punch
+
+import (
+	"time"
+)
+
+// Times by which a path in use is judged.
+const (
+	freshBeat    = time.Second      // heartbeat of a path in its first freshFor
+	freshFor     = 10 * time.Second // long enough for conntrack to see two-way traffic and keep the entry
+	busyBeat     = 5 * time.Second  // heartbeat while data flows
+	busyFor      = 10 * time.Second // data within this time counts as flowing
+	idleBeat     = 25 * time.Second // below every NAT's patience of 30 s …
+	idleJitter   = 5 * time.Second  // … and of the two ends, the one with less waiting does it for both
+	beatPatience = time.Second      // at least this long for the answer to a heartbeat
+	lostBeats    = 2                // heartbeats lost until an idle path is suspect
+	pollTraffic  = 50 * time.Millisecond
+	minSilence   = 400 * time.Millisecond // data out and nothing back for this long is suspect, at least
+	minVerdict   = 300 * time.Millisecond // a suspect path may answer for this long, at least
+	burstGap     = 50 * time.Millisecond
+	burstSize    = 8 // of pings until the verdict, when it is far off
+)
+
+// watch judges whether the route in use still carries. It is asked what is
+// due, and told what was heard; it sends nothing itself.
+//
+// Data out and nothing back: after half the silence we bear, the path is asked
+// by a PING; unanswered, it becomes suspect. So traffic in one direction is no
+// reason for suspicion, and a pause costs one PING.
+type watch struct {
+	rtt      *rtt
+	since    time.Time     // the route is in use since
+	heard    time.Time     // last packet over the route
+	beat     time.Time     // last heartbeat exchange, ours or the peer's
+	idle     time.Duration // this route's jittered idle interval
+	data     time.Time     // last data over the route, either way
+	unproven time.Time     // first data since the last proof by PONG; zero: none
+	asked    int           // PINGs since heard, for want of a sign
+	missed   int           // heartbeats without an answer
+	beatAt   time.Time
+
+	suspect time.Time // zero: not suspect
+	bursts  int
+}
+
+// order is what a watch wants done.
+type order uint8
+
+const (
+	orderNothing order = iota
+	orderPing          // over the route
+	orderSuspect       // it has just become suspect
+	orderLost          // give the route up
+)
+
+func newWatch(now time.Time, r *rtt, jitter float64) *watch {
+	w := &watch{rtt: r, since: now, idle: idleBeat - time.Duration(jitter*float64(idleJitter))}
+	w.proof(now)
+	return w
+}
+
+// silence is how long data may go out with nothing coming back.
+func (w *watch) silence() time.Duration {
+	return max(minSilence, 4*w.rtt.estimate()+2*w.rtt.jitter)
+}
+
+// verdict is how long a suspect path may take to answer.
+func (w *watch) verdict() time.Duration { return max(minVerdict, 3*w.rtt.estimate()) }
+
+// proof notes a PONG: both directions carry.
+func (w *watch) proof(now time.Time) {
+	w.unproven, w.suspect = time.Time{}, time.Time{}
+	w.bursts = 0
+	w.sign(now)
+	w.exchanged(now)
+}
+
+// sign notes any packet over the route: one direction carries.
+func (w *watch) sign(now time.Time) {
+	w.heard = now
+	w.asked = 0
+}
+
+// exchanged notes a PING with its PONG, whoever began.
+func (w *watch) exchanged(now time.Time) {
+	w.missed = 0
+	w.beat = now
+	w.beatAt = now.Add(w.interval(now))
+}
+
+// flow notes data sent and received over the route.
+func (w *watch) flow(now time.Time, sent, received bool) {
+	if !sent && !received {
+		return
+	}
+	if received {
+		w.sign(now)
+	}
+	if w.unproven.IsZero() {
+		w.unproven = now
+	}
+	w.data = now
+	w.beatAt = earlier(w.beatAt, w.beat.Add(w.interval(now)))
+}
+
+func (w *watch) interval(now time.Time) time.Duration {
+	switch {
+	case now.Sub(w.since) < freshFor:
+		return freshBeat
+	case !w.data.IsZero() && now.Sub(w.data) < busyFor:
+		return busyBeat
+	}
+	return w.idle
+}
+
+// doubt makes the path suspect at once.
+func (w *watch) doubt(now time.Time) {
+	if w.suspect.IsZero() {
+		w.suspect, w.bursts = now, 0
+	}
+}
+
+// due says what to do now. It is called until it says nothing.
+func (w *watch) due(now time.Time) order {
+	if !w.suspect.IsZero() {
+		return w.dueSuspect(now)
+	}
+	if at := w.askAt(); !at.IsZero() && !now.Before(at) {
+		if w.asked == 2 {
+			w.doubt(now)
+			return orderSuspect
+		}
+		w.asked++
+		return orderPing
+	}
+	if now.Before(w.beatAt) {
+		return orderNothing
+	}
+	if w.missed == lostBeats {
+		w.doubt(now)
+		return orderSuspect
+	}
+	w.missed++
+	w.beatAt = now.Add(max(beatPatience, 3*w.rtt.estimate()))
+	return orderPing
+}
+
+func (w *watch) dueSuspect(now time.Time) order {
+	switch {
+	case !now.Before(w.suspect.Add(w.verdict())):
+		return orderLost
+	case !now.Before(w.burstAt()):
+		w.bursts++
+		return orderPing
+	}
+	return orderNothing
+}
+
+// askAt is when silence is looked into: at a half, at three quarters, and at
+// the end of what we bear. Zero: nothing is waited for.
+func (w *watch) askAt() time.Time {
+	if w.unproven.IsZero() {
+		return time.Time{}
+	}
+	from := w.heard
+	if w.unproven.After(from) {
+		from = w.unproven
+	}
+	return from.Add(w.silence() * time.Duration(2+w.asked) / 4)
+}
+
+func (w *watch) burstAt() time.Time {
+	gap := max(burstGap, w.verdict()/burstSize)
+	return w.suspect.Add(gap * time.Duration(w.bursts))
+}
+
+// deadline is when due has something to say next.
+func (w *watch) deadline() time.Time {
+	if !w.suspect.IsZero() {
+		return earlier(w.burstAt(), w.suspect.Add(w.verdict()))
+	}
+	return earlier(w.beatAt, w.askAt())
+}
