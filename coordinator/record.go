@@ -1,0 +1,114 @@
+package coordinator
+
+import (
+	"net/netip"
+	"time"
+
+	meshdv1 "meshd/coordinator/api/meshd/v1"
+	"meshd/punch/wire"
+)
+
+// memberRecord is a member as other members see it.
+func memberRecord(m Member) *meshdv1.Member {
+	r := &meshdv1.Member{
+		Id:           uint32(m.ID),
+		Name:         m.Name,
+		IdentityKey:  m.Identity[:],
+		WireguardKey: m.WireGuard[:],
+		Online:       m.Online,
+		LastSeenUnix: unix(m.LastSeen),
+		Generation:   m.Generation,
+		Nat:          natRecord(m.NAT),
+		Tags:         m.Tags,
+		Signature:    m.Signature,
+	}
+	for _, a := range m.Addresses() {
+		r.Addresses = append(r.Addresses, a.String())
+		r.AllowedIps = append(r.AllowedIps, netip.PrefixFrom(a, a.BitLen()).String())
+	}
+	for _, e := range m.Endpoints {
+		r.Endpoints = append(r.Endpoints, &meshdv1.Endpoint{Address: e.Addr.String(), Kind: e.Kind})
+	}
+	return r
+}
+
+// selfRecord is a member as it sees itself. Who is not active is told nothing
+// that it could use.
+func selfRecord(m Member, key wire.RelayKey) *meshdv1.Self {
+	s := &meshdv1.Self{Id: uint32(m.ID), Name: m.Name, Pending: !m.Active(), ExpiresUnix: unix(m.Expires)}
+	if !m.Active() {
+		return s
+	}
+	for _, a := range m.Addresses() {
+		s.Addresses = append(s.Addresses, a.String())
+	}
+	s.RelayKey, s.Tags = key[:], m.Tags
+	return s
+}
+
+func meshRecord(s Settings, relays []*meshdv1.Relay) *meshdv1.Mesh {
+	return &meshdv1.Mesh{
+		Name: s.Mesh, Prefix4: s.Prefix4.String(), Prefix6: s.Prefix6.String(), Zone: s.Zone, Relays: relays,
+	}
+}
+
+// infoRecord is a member as the owner of the mesh sees it.
+func infoRecord(m Member) *meshdv1.MemberInfo {
+	info := &meshdv1.MemberInfo{
+		Member:      memberRecord(m),
+		Pending:     m.Standing == Pending,
+		Expired:     m.Standing == Expired,
+		Ephemeral:   m.Ephemeral,
+		CreatedUnix: unix(m.Created),
+		Version:     m.Version,
+		Relay:       m.Relay,
+	}
+	if m.Observed.IsValid() {
+		info.Observed = m.Observed.String()
+	}
+	return info
+}
+
+func keyRecord(k Key, now time.Time) *meshdv1.Key {
+	return &meshdv1.Key{
+		Id: uint32(k.ID), Reusable: k.Reusable, Approved: k.Approved, Ephemeral: k.Ephemeral, Tags: k.Tags,
+		CreatedUnix: unix(k.Created), ExpiresUnix: unix(k.Expires), Used: k.Used, Expired: k.Refusal(now) != nil,
+	}
+}
+
+func natRecord(n NAT) *meshdv1.Nat {
+	if n == (NAT{}) {
+		return nil
+	}
+	return &meshdv1.Nat{
+		Mapping: n.Mapping, Filtering: n.Filtering, Allocation: n.Allocation, Delta: n.Delta, Low: n.Low, High: n.High,
+	}
+}
+
+func natOf(r *meshdv1.Nat) NAT {
+	return NAT{
+		Mapping: r.GetMapping(), Filtering: r.GetFiltering(), Allocation: r.GetAllocation(),
+		Delta: r.GetDelta(), Low: r.GetLow(), High: r.GetHigh(),
+	}
+}
+
+// endpointsOf reads what an agent publishes; [checkEndpoints] judges it.
+func endpointsOf(records []*meshdv1.Endpoint) ([]Endpoint, error) {
+	var endpoints []Endpoint
+	for _, r := range records {
+		addr, err := netip.ParseAddrPort(r.GetAddress())
+		if err != nil {
+			return nil, invalid("endpoint %q is no address and port", r.GetAddress())
+		}
+		endpoints = append(endpoints, Endpoint{Addr: netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), Kind: r.GetKind()})
+	}
+	return endpoints, nil
+}
+
+// unix turns a time into the protocol's seconds; zero means never on both sides.
+func unix(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.Unix()
+}

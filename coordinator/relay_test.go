@@ -1,0 +1,184 @@
+package coordinator_test
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"meshd/coordinator"
+	meshdv1 "meshd/coordinator/api/meshd/v1"
+	"meshd/punch/relay"
+	"meshd/punch/wire"
+)
+
+// leg is a member's UDP session at the hub's relay.
+type leg struct {
+	t      *testing.T
+	conn   *net.UDPConn
+	relay  netip.AddrPort
+	client *relay.Client
+}
+
+// bindUDP opens a session as an agent does: with what its full map says.
+func bindUDP(t *testing.T, full *meshdv1.MapResponse) *leg {
+	t.Helper()
+	l := newLeg(t, full)
+	l.write(l.client.Start(time.Now(), l.relay))
+	for !l.client.Bound() {
+		send, _ := l.client.Receive(time.Now(), l.read(), l.relay)
+		l.write(send)
+	}
+	return l
+}
+
+func newLeg(t *testing.T, full *meshdv1.MapResponse) *leg {
+	t.Helper()
+	port := full.GetMesh().GetRelays()[0].GetUdp()[0] // ":port": at the host of the control connection
+	conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(loopback(0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return &leg{
+		t: t, conn: conn, relay: netip.MustParseAddrPort("127.0.0.1" + port),
+		client: relay.NewClient(relay.ClientConfig{
+			ID: wire.RelayID(full.GetSelf().GetId()), Key: wire.RelayKey(full.GetSelf().GetRelayKey()),
+		}),
+	}
+}
+
+func (l *leg) addr() string { return l.conn.LocalAddr().String() }
+
+func (l *leg) write(datagrams [][]byte) {
+	l.t.Helper()
+	for _, b := range datagrams {
+		if _, err := l.conn.WriteToUDPAddrPort(b, l.relay); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+}
+
+func (l *leg) read() []byte {
+	l.t.Helper()
+	b := make([]byte, 2048)
+	l.conn.SetReadDeadline(time.Now().Add(patience))
+	n, err := l.conn.Read(b)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return b[:n]
+}
+
+// data is a relay datagram to a member.
+func data(epoch uint16, to uint32, payload string) []byte {
+	return append(wire.AppendHeader(nil, wire.Header{Type: wire.Data, Epoch: epoch, ID: wire.RelayID(to)}), payload...)
+}
+
+func wantData(t *testing.T, b []byte, from uint32, payload string) {
+	t.Helper()
+	h, err := wire.ParseHeader(b)
+	if err != nil || h.Type != wire.Data || h.ID != wire.RelayID(from) || string(b[wire.HeaderSize:]) != payload {
+		t.Errorf("got %v %q, %v, want %q from %d", h, b, err, payload, from)
+	}
+}
+
+func TestRelayBetweenMembers(t *testing.T) {
+	h := newHub(t, &coordinator.MemoryStore{})
+	j := h.key(&meshdv1.CreateKeyRequest{Reusable: true, Approved: true})
+	nas, laptop := h.join("nas", j), h.join("laptop", j)
+	atNAS, atLaptop := nas.watch(), laptop.watch()
+	nasMap, laptopMap := atNAS.next(), atLaptop.next()
+	atNAS.member("laptop")
+
+	t.Log("the NAS binds by UDP: where it is seen becomes its endpoint at once")
+	udp := bindUDP(t, nasMap)
+	if m := atLaptop.member("nas"); m.GetEndpoints()[0].GetAddress() != udp.addr() || m.GetEndpoints()[0].GetKind() != "reflexive" {
+		t.Errorf("got %v, want %s", m.GetEndpoints(), udp.addr())
+	}
+	t.Log("its NAT gives it another port: the old one is replaced")
+	moved := bindUDP(t, nasMap)
+	if m := atLaptop.member("nas"); len(m.GetEndpoints()) != 1 || m.GetEndpoints()[0].GetAddress() != moved.addr() {
+		t.Errorf("got %v, want %s alone", m.GetEndpoints(), moved.addr())
+	}
+
+	t.Log("the laptop can have no UDP: it comes by WebSocket on the control port")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	tls, err := relay.DialWebSocket(ctx, laptop.client.URL(laptopMap.GetMesh().GetRelays()[0].GetWebsocket()), laptop.client.HTTP())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tls.Close()
+	tls.Send(data(0, 1, "to the NAS"))
+	wantData(t, moved.read(), 2, "to the NAS")
+	moved.write([][]byte{data(moved.client.Epoch(), 2, "to the laptop")})
+	b, err := tls.Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantData(t, b, 1, "to the laptop")
+
+	t.Log("the owner sees how both are bound")
+	list, err := h.admin.ListMembers(t.Context(), &meshdv1.ListMembersRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"udp", "tls"} {
+		if got := list.GetMembers()[i]; got.GetRelay() != want || got.GetObserved() == "" {
+			t.Errorf("got %v, want it bound by %s", got, want)
+		}
+	}
+	status, err := h.admin.Status(t.Context(), &meshdv1.StatusRequest{})
+	if err != nil || status.GetRelaySessions() != 2 || status.GetRelayPackets() < 2 {
+		t.Errorf("got %v, %v, want two sessions and two packets", status, err)
+	}
+
+	t.Log("deleted: its session is gone, and so is the laptop's when that one expires")
+	if _, err := h.admin.DeleteMember(t.Context(), &meshdv1.DeleteMemberRequest{Member: "nas"}); err != nil {
+		t.Fatal(err)
+	}
+	moved.write([][]byte{data(moved.client.Epoch(), 2, "anyone there?")})
+	if head, err := wire.ParseHeader(moved.read()); err != nil || head.Type != wire.Reset {
+		t.Errorf("got %v, %v, want a RESET", head, err)
+	}
+	if _, err := h.admin.ExpireMember(t.Context(), &meshdv1.ExpireMemberRequest{Member: "laptop"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tls.Read(); err == nil {
+		t.Error("the WebSocket of an expired member lives on")
+	}
+	if _, err := relay.DialWebSocket(ctx, laptop.client.URL("/relay"), laptop.client.HTTP()); err == nil || !strings.Contains(err.Error(), "403") {
+		t.Errorf("got %v, want that an expired member may not relay", err)
+	}
+}
+
+func TestPendingMembersCannotBind(t *testing.T) {
+	h := newHub(t, &coordinator.MemoryStore{})
+	j := h.key(&meshdv1.CreateKeyRequest{Approved: true})
+	full := h.join("nas", j).watch().next()
+	h.join("guest", h.key(&meshdv1.CreateKeyRequest{}))
+
+	t.Log("not even with the relay key of another member")
+	full.Self.Id = 2
+	guest := newLeg(t, full)
+	guest.write(guest.client.Start(time.Now(), guest.relay))
+	guest.conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+	if n, err := guest.conn.Read(make([]byte, 100)); err == nil {
+		t.Errorf("a pending member was answered with %d bytes", n)
+	}
+}
+
+func TestObservedAddressOfPending(t *testing.T) {
+	h := newHub(t, &coordinator.MemoryStore{})
+	j := h.key(&meshdv1.CreateKeyRequest{})
+	nas := h.join("nas", j)
+	_, err := nas.client.Control.Publish(t.Context(), &meshdv1.PublishRequest{
+		Endpoints: []*meshdv1.Endpoint{{Address: "nowhere", Kind: "host"}},
+	})
+	failed(t, err, connect.CodeInvalidArgument, `endpoint "nowhere" is no address and port`)
+}
