@@ -1,0 +1,198 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sync/atomic"
+	"time"
+
+	"meshd/agent/localapi"
+	"meshd/agent/netcfg"
+	"meshd/agent/tunnel"
+	"meshd/coordinator/api"
+	"meshd/dnssd"
+	"meshd/punch"
+	"meshd/punch/portmap"
+)
+
+// DefaultMesh is the local name of the mesh on a machine that is in one only.
+const DefaultMesh = "meshd"
+
+// StateDir returns the default state folder of a mesh.
+func StateDir(mesh string) string { return filepath.Join("/var/lib/meshd", mesh) }
+
+// Socket returns the default path of a mesh's local API.
+func Socket(mesh string) string { return filepath.Join("/run/meshd", mesh+".sock") }
+
+// Interface returns the default interface of a mesh: meshd0, or meshd-NAME cut
+// to the 15 bytes that Linux has for it.
+func Interface(mesh string) string {
+	if mesh == DefaultMesh {
+		return "meshd0"
+	}
+	name := "meshd-" + mesh
+	return name[:min(len(name), 15)]
+}
+
+// Config says which member of which mesh to be.
+type Config struct {
+	Mesh      string // local name, [a-z0-9-], up to 32; "": DefaultMesh
+	StateDir  string // "": the mesh's default
+	Socket    string // "": the mesh's default
+	Interface string // "": the mesh's default
+	Hostname  string // wished name; "": the machine's
+	Port      uint16 // UDP, for IPv4 and IPv6; 0: that of last time, at first chosen at random
+	Backend   string // "auto", "userspace"; "": auto
+	DNS       string // "auto", "off"; "": auto
+	Join      string // join string; "": what the state folder says
+
+	// PortMapping says whether gateways are asked to let datagrams in: "auto",
+	// "off"; "": as last time, at first auto.
+	PortMapping string
+	// Advertise are endpoints that the owner forwards to this host's UDP port.
+	// Nil: those of last time; empty: none.
+	Advertise []netip.AddrPort
+
+	Version string
+	Log     *slog.Logger // nil: none
+
+	// ExitOnFailure makes Run return when the join string is refused or the
+	// mesh can't be brought up, instead of saying so in Status and trying on.
+	ExitOnFailure bool
+
+	// Hooks; nil means the real one.
+	Host       netcfg.Host
+	NewTunnel  func(tunnel.Config) (tunnel.Tunnel, error)
+	NewPuncher func(punch.Config) (Puncher, error)
+	NewMapper  func(portmap.Config) Mapper
+	Lookup     func(ctx context.Context, host string) ([]netip.Addr, error)
+	ListenDNS  func(context.Context, netip.AddrPort) (net.PacketConn, net.Listener, error)
+}
+
+// Puncher is what the agent needs of [punch.Engine].
+type Puncher interface {
+	tunnel.Transport
+	Run(context.Context) error
+	SetPeers([]punch.Peer)
+	SetRelay(punch.Relay)
+	SetMapped([]netip.AddrPort)
+	LinkChanged()
+	Ping(context.Context, punch.Key) (punch.Pong, error)
+	Status() punch.Status
+	Changed() <-chan struct{}
+	ClockOffset() time.Duration
+}
+
+// Agent is one member of one mesh.
+type Agent struct {
+	cfg   Config
+	join  *api.JoinString // of cfg.Join
+	view  atomic.Pointer[view]
+	ups   chan upRequest
+	downs chan chan struct{}
+	ended chan struct{} // closed when the loop has ended
+}
+
+var meshName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
+
+// New checks c, and touches nothing yet.
+func New(c Config) (*Agent, error) {
+	c.Mesh = cmp.Or(c.Mesh, DefaultMesh)
+	if !meshName.MatchString(c.Mesh) {
+		return nil, localapi.WithHint(fmt.Errorf("mesh name %q is not valid", c.Mesh), "use up to 32 of a-z, 0-9 and -")
+	}
+	c.StateDir = cmp.Or(c.StateDir, StateDir(c.Mesh))
+	c.Socket = cmp.Or(c.Socket, Socket(c.Mesh))
+	c.Interface = cmp.Or(c.Interface, Interface(c.Mesh))
+	c.DNS = cmp.Or(c.DNS, "auto")
+	if c.DNS != "auto" && c.DNS != "off" {
+		return nil, localapi.WithHint(fmt.Errorf("dns mode %q is unknown", c.DNS), "use auto or off")
+	}
+	if err := c.checkSettings(); err != nil {
+		return nil, err
+	}
+	a := &Agent{ups: make(chan upRequest), downs: make(chan chan struct{}), ended: make(chan struct{})}
+	if c.Join != "" {
+		j, err := parseJoin(c.Join)
+		if err != nil {
+			return nil, err
+		}
+		a.join = &j
+	}
+	a.cfg = withHooks(c)
+	a.view.Store(&view{cfg: &a.cfg, state: localapi.Stopped})
+	return a, nil
+}
+
+func parseJoin(s string) (api.JoinString, error) {
+	j, err := api.ParseJoin(s)
+	return j, localapi.WithHint(err, "copy the whole line that `meshd coordinator key create` printed")
+}
+
+func withHooks(c Config) Config {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Host == nil {
+		c.Host = netcfg.New(c.Log)
+	}
+	if c.NewTunnel == nil {
+		c.NewTunnel = tunnel.New
+	}
+	if c.NewPuncher == nil {
+		c.NewPuncher = func(pc punch.Config) (Puncher, error) { return punch.New(pc) }
+	}
+	if c.NewMapper == nil {
+		c.NewMapper = func(pc portmap.Config) Mapper { return portmap.New(pc) }
+	}
+	if c.Lookup == nil {
+		c.Lookup = func(ctx context.Context, host string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		}
+	}
+	if c.ListenDNS == nil {
+		c.ListenDNS = dnssd.Listen
+	}
+	if c.Hostname == "" {
+		c.Hostname, _ = os.Hostname() // the coordinator finds a name for a nameless machine
+	}
+	return c
+}
+
+// Run is the daemon: it serves the local API, and brings the mesh up if there
+// is a join string or the state folder knows one. It returns nil when ctx ends
+// or `meshd down` asks for it, and leaves no interface, address, route or
+// socket behind. It may be called once.
+func (a *Agent) Run(ctx context.Context) error {
+	folder, err := openFolder(a.cfg.StateDir)
+	if err != nil {
+		return err
+	}
+	lock, err := folder.lock()
+	if err != nil {
+		return err
+	}
+	defer lock.release()
+	l, err := newLoop(a, folder)
+	if err != nil {
+		return err
+	}
+	ln, err := localapi.Listen(a.cfg.Socket)
+	if err != nil {
+		return err
+	}
+	server := &localapi.Server{Backend: a, Version: a.cfg.Version, Log: a.cfg.Log}
+	serve := start(context.WithoutCancel(ctx), func(ctx context.Context) error { return server.Run(ctx, ln) })
+	defer serve.stop() // last, so that who sees no socket finds no lock either
+	err = l.run(ctx, serve)
+	close(a.ended)
+	lock.release()
+	return err
+}

@@ -1,0 +1,123 @@
+package localapi
+
+import (
+	"net/netip"
+	"time"
+)
+
+// State is where an agent stands.
+type State string
+
+// States of an agent.
+const (
+	Stopped  State = "stopped"  // told to be down, or never joined
+	Joining  State = "joining"  // no answer from the coordinator yet, and no map on disk
+	Pending  State = "pending"  // waits for the owner's approval
+	Starting State = "starting" // has a map, brings the interface up
+	Running  State = "running"
+	Failed   State = "failed" // see Failure
+)
+
+// Up reports whether the mesh can carry traffic.
+func (s State) Up() bool { return s == Running }
+
+// Status is the answer to GET /status, and what `meshd status --json` prints.
+// Fields are added, never renamed or removed.
+type Status struct {
+	Version string   `json:"version"` // of the daemon
+	Mesh    string   `json:"mesh"`    // local name of the mesh
+	Backend string   `json:"backend"` // userspace or kernel
+	State   State    `json:"state"`
+	Self    Self     `json:"self"`
+	Hub     Hub      `json:"hub"`
+	Peers   []Peer   `json:"peers"` // by name
+	Health  []string `json:"health"`
+	Failure *Error   `json:"failure,omitempty"` // why State is failed
+	DNS     DNS      `json:"dns"`
+}
+
+// Self is this machine as a member.
+type Self struct {
+	Name      string       `json:"name"`
+	Key       string       `json:"key"` // WireGuard public key, base64
+	Addresses []netip.Addr `json:"addresses"`
+	Interface string       `json:"interface"`
+	Endpoints []Endpoint   `json:"endpoints"`
+	NAT       string       `json:"nat"` // in words, e.g. "endpoint-independent mapping, address-and-port-dependent filtering"
+}
+
+// Endpoint is an address at which this machine may be reached.
+type Endpoint struct {
+	Addr netip.AddrPort `json:"addr"`
+	Kind string         `json:"kind"` // host, reflexive, mapped, observed, guess
+	// Protocol is by which a gateway mapped it: PCP, NAT-PMP or UPnP. It is empty
+	// for an endpoint that the owner forwards and advertises.
+	Protocol string `json:"protocol,omitempty"`
+	// Untrusted is set for a mapping that peers are not told of: its address is
+	// private or shared, so there is another NAT in front of the gateway.
+	Untrusted bool `json:"untrusted,omitempty"`
+}
+
+// Hub is the coordinator as this machine sees it.
+type Hub struct {
+	URL       string    `json:"url"`
+	Connected bool      `json:"connected"` // the control stream is up
+	Since     time.Time `json:"since,omitzero"`
+	RTT       float64   `json:"rtt_ms"`
+	UDP       bool      `json:"udp"` // relay session by UDP; false: by TLS, or none
+	Error     string    `json:"error,omitempty"`
+}
+
+// Peer is another member.
+type Peer struct {
+	Name          string         `json:"name"`
+	Key           string         `json:"key"`
+	Addresses     []netip.Addr   `json:"addresses"`
+	Online        bool           `json:"online"`
+	Path          string         `json:"path"`     // direct, relay, tls, none
+	Endpoint      string         `json:"endpoint"` // "ip:port" of a direct path
+	Since         time.Time      `json:"since,omitzero"`
+	Reason        string         `json:"reason"` // why this path
+	RTT           float64        `json:"rtt_ms"`
+	LastHandshake time.Time      `json:"last_handshake,omitzero"`
+	RxBytes       uint64         `json:"rx_bytes"`
+	TxBytes       uint64         `json:"tx_bytes"`
+	AllowedIPs    []netip.Prefix `json:"allowed_ips"`
+}
+
+// DNS says how names of the mesh are answered on this host.
+type DNS struct {
+	Zone   string `json:"zone"`
+	Server string `json:"server"`          // overlay address of this machine that answers for the zone; "": none does
+	Mode   string `json:"mode"`            // ask: answers who asks it, the host's resolver is as it was; off: answers nobody
+	Error  string `json:"error,omitempty"` // why it isn't answered on every overlay address of this machine
+}
+
+// DNSKey is the answer to GET /dns/key: what signs DNS messages to the
+// coordinator (TSIG, RFC 8945).
+type DNSKey struct {
+	Name      string `json:"name"`
+	Algorithm string `json:"algorithm"`
+	Secret    []byte `json:"secret"` // base64 in JSON
+}
+
+// UpRequest is the body of POST /up.
+type UpRequest struct {
+	Join     string `json:"join,omitempty"`
+	Hostname string `json:"hostname,omitempty"`
+}
+
+// PingReply is one line of the answer to GET /ping?peer=NAME.
+type PingReply struct {
+	Peer string     `json:"peer"`
+	Addr netip.Addr `json:"addr"`
+	Path string     `json:"path"` // direct, relay, tls
+	Via  string     `json:"via"`  // "203.0.113.9:41641" or "relay"
+	RTT  float64    `json:"rtt_ms"`
+}
+
+// Version is the answer to GET /version.
+type Version struct {
+	Version string `json:"version"`
+	PID     int    `json:"pid"`
+}

@@ -1,0 +1,250 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"meshd/agent/localapi"
+	"meshd/dnssd"
+	"meshd/punch"
+	"meshd/punch/wire"
+)
+
+const (
+	dnsPort = 53
+	// namesRetry is when an address that could not be listened on is tried again.
+	namesRetry = 5 * time.Second
+
+	dnsOff = "off"
+	dnsAsk = "ask" // answers who asks; the host's resolver is as it was
+)
+
+// names answers for the mesh's zone on this member's overlay addresses, for as
+// long as the mesh is up. Nobody waits for it but the end. Nil names answer nothing.
+type names struct {
+	log    *slog.Logger
+	key    Key // own public key
+	listen func(context.Context, netip.AddrPort) (net.PacketConn, net.Listener, error)
+	news   *latest[namesNews]
+	state  atomic.Pointer[namesState]
+	task   *task
+
+	// Of the task's goroutine.
+	zone    *dnssd.Zone
+	config  dnssd.ZoneConfig
+	filled  *Netmap // in zone; nil: none
+	answers map[netip.Addr]*task
+	said    string // the last failure that was logged; each is once
+}
+
+// namesNews is what the zone is made of.
+type namesNews struct {
+	netmap *Netmap
+	local  punch.Local
+}
+
+// namesState is how the answering stands.
+type namesState struct {
+	server netip.Addr // where it answers; invalid: nowhere
+	err    error      // why not on every address
+}
+
+// newNames starts to answer for the zone of l.netmap.
+func (l *loop) newNames(ctx context.Context) *names {
+	if l.cfg.DNS == dnsOff {
+		return nil
+	}
+	n := &names{
+		log: l.log, key: l.private.public(), listen: l.cfg.ListenDNS, news: newLatest[namesNews](), answers: make(map[netip.Addr]*task),
+	}
+	n.take(l.netmap, punch.Local{})
+	n.task = start(context.WithoutCancel(ctx), n.run)
+	return n
+}
+
+// take makes m and this member's own candidates what the zone tells.
+func (n *names) take(m *Netmap, local punch.Local) {
+	if n != nil {
+		n.news.set(namesNews{m, local})
+	}
+}
+
+func (n *names) stop() {
+	if n != nil {
+		n.task.stop()
+	}
+}
+
+// status adds how names stand to s.
+func (n *names) status(s *localapi.Status) {
+	if n == nil {
+		return
+	}
+	s.DNS.Mode = dnsAsk
+	now := n.state.Load()
+	if now == nil {
+		return
+	}
+	if now.server.IsValid() {
+		s.DNS.Server = now.server.String()
+	}
+	if now.err != nil {
+		s.DNS.Error = now.err.Error()
+		s.Health = append(s.Health, "names of the mesh are not answered on every address: "+s.DNS.Error)
+	}
+}
+
+// run follows the news until ctx ends.
+func (n *names) run(ctx context.Context) error {
+	defer n.silence()
+	retry := stoppedTimer()
+	defer retry.Stop()
+	for {
+		select {
+		case <-n.news.wake:
+		case <-retry.C:
+		case <-ctx.Done():
+			return nil
+		}
+		if !n.follow(ctx, *n.news.get()) {
+			retry.Reset(namesRetry)
+		}
+	}
+}
+
+// follow brings zone and sockets in line with the news, and reports whether all
+// of it could be done.
+func (n *names) follow(ctx context.Context, news namesNews) bool {
+	m := news.netmap
+	c := dnssd.ZoneConfig{Name: m.Mesh.Zone, Prefixes: m.Mesh.Prefixes, Server: m.Self.Addresses}
+	if n.zone == nil || c.Name != n.config.Name || !slices.Equal(c.Prefixes, n.config.Prefixes) || !slices.Equal(c.Server, n.config.Server) {
+		n.silence()
+		zone, err := dnssd.NewZone(c)
+		if err != nil {
+			n.show(err)
+			return false
+		}
+		n.zone, n.config = zone, c
+	}
+	n.fill(m, zoneSelf(m, n.key, news.local.Candidates))
+	err := n.answer(ctx)
+	n.show(err)
+	return err == nil
+}
+
+// fill makes the members of m those of the zone. A map that is in it already is
+// left alone: it may be large, and what is new then is this member.
+func (n *names) fill(m *Netmap, self dnssd.Member) {
+	var err error
+	if n.filled == m {
+		err = n.zone.Set(self)
+	} else {
+		err = n.zone.Replace(append(zonePeers(m), self))
+	}
+	n.filled = m
+	if err != nil {
+		n.log.Debug("members not in the zone", "err", err)
+	}
+}
+
+// answer listens on every own address on which nobody does yet.
+func (n *names) answer(ctx context.Context) (failed error) {
+	for _, a := range n.config.Server {
+		if t := n.answers[a]; t != nil {
+			select {
+			case <-t.done: // its socket broke
+			default:
+				continue
+			}
+		}
+		delete(n.answers, a)
+		conn, ln, err := n.listen(ctx, netip.AddrPortFrom(a, dnsPort))
+		if err != nil {
+			failed = cmp.Or(failed, err)
+			continue
+		}
+		server := dnssd.NewServer(dnssd.ServerConfig{
+			Zone: n.zone, UDP: []net.PacketConn{conn}, TCP: []net.Listener{ln}, Access: mayAsk(n.config.Prefixes), Log: n.log,
+		})
+		n.answers[a] = start(ctx, func(ctx context.Context) error {
+			defer n.news.poke()
+			return server.Run(ctx)
+		})
+	}
+	return failed
+}
+
+// silence ends all answering.
+func (n *names) silence() {
+	for _, t := range n.answers {
+		t.stop()
+	}
+	clear(n.answers)
+	n.zone, n.filled = nil, nil
+}
+
+// show publishes how it stands. Another program on port 53 may be meant to be
+// there, so a failure takes nothing down.
+func (n *names) show(err error) {
+	s := &namesState{err: err}
+	for _, a := range n.config.Server {
+		if n.answers[a] != nil {
+			s.server = a
+			break
+		}
+	}
+	said := ""
+	if err != nil {
+		said = err.Error()
+	}
+	if said != n.said && err != nil {
+		n.log.Warn("names not answered", "err", err)
+	}
+	n.said = said
+	n.state.Store(s)
+}
+
+// mayAsk lets in who asks from within the mesh, or from this host by loopback.
+func mayAsk(prefixes []netip.Prefix) func(netip.AddrPort, string, bool) dnssd.Access {
+	return func(src netip.AddrPort, _ string, _ bool) dnssd.Access {
+		a := src.Addr()
+		if a.IsLoopback() || slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a) }) {
+			return dnssd.Full
+		}
+		return dnssd.Refuse
+	}
+}
+
+// zoneSelf is this member as the zone shows it.
+func zoneSelf(m *Netmap, key Key, candidates []wire.Candidate) dnssd.Member {
+	self := dnssd.Member{Name: m.Self.Name, Key: key, Addresses: m.Self.Addresses, Online: true, Publication: publication(candidates)}
+	for _, a := range m.Self.Addresses {
+		self.AllowedIPs = append(self.AllowedIPs, hostPrefix(a))
+	}
+	return self
+}
+
+// zonePeers are the other members as the zone shows them.
+func zonePeers(m *Netmap) []dnssd.Member {
+	members := make([]dnssd.Member, 0, len(m.Peers)+1)
+	for _, p := range m.Peers {
+		members = append(members, dnssd.Member{
+			Name: p.Name, Key: p.Key, Addresses: p.Addresses, AllowedIPs: p.AllowedIPs, Online: p.Online, Publication: publication(p.Candidates),
+		})
+	}
+	return members
+}
+
+func publication(candidates []wire.Candidate) dnssd.Publication {
+	list := make([]dnssd.Candidate, 0, len(candidates))
+	for _, c := range candidates {
+		list = append(list, dnssd.Candidate{Kind: c.Kind.String(), Addr: c.Addr})
+	}
+	return dnssd.Publish(list)
+}

@@ -1,0 +1,172 @@
+package agent
+
+import (
+	"crypto/ed25519"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"meshd/agent/localapi"
+	"meshd/agent/tunnel"
+	"meshd/punch"
+	"meshd/punch/portmap"
+	"meshd/punch/wire"
+)
+
+// expirySoon is how long before the end of a membership its owner is warned.
+const expirySoon = 7 * 24 * time.Hour
+
+// view is a snapshot of the loop's state, for readers on other goroutines. It
+// and all that it points to is never written again; punch and the tunnel within
+// plane can be asked by anybody.
+type view struct {
+	cfg      *Config
+	key      Key
+	identity ed25519.PublicKey
+	state    localapi.State
+	failure  *localapi.Error
+	name     string // before there is a map
+	netmap   *Netmap
+	plane    *plane
+	hub      *hub             // nil: none
+	relays   []netip.AddrPort // of the hub, as last resolved
+	host     string
+	linked   bool
+	since    time.Time
+	hubErr   error
+	offset   time.Duration // the hub's clock minus ours
+}
+
+// show publishes the state as it is now.
+func (l *loop) show() {
+	v := &view{
+		cfg: &l.cfg, key: l.private.public(), identity: l.identity.Public(), state: l.phase, failure: l.failure, name: l.name, netmap: l.netmap, plane: l.plane,
+		hub: l.asked, relays: l.relays, linked: l.linked, since: l.since, hubErr: l.hubErr, offset: l.state.ClockOffset,
+	}
+	if l.control != nil {
+		v.host = l.control.client.URL("")
+	}
+	l.view.Store(v)
+}
+
+// Status implements [localapi.Backend].
+func (a *Agent) Status() localapi.Status {
+	v := a.view.Load()
+	var paths punch.Status
+	var stats map[tunnel.Key]tunnel.Stats
+	if v.plane != nil {
+		paths = v.plane.punch.Status()
+		stats, _ = v.plane.tunnel.Stats() // it fails only while the interface is dying
+	}
+	return v.status(time.Now(), paths, stats)
+}
+
+// status puts together what the loop, punch and the tunnel know.
+func (v *view) status(now time.Time, paths punch.Status, stats map[tunnel.Key]tunnel.Stats) localapi.Status {
+	s := localapi.Status{
+		Version: v.cfg.Version, Mesh: v.cfg.Mesh, State: v.state, Failure: v.failure,
+		Self:   localapi.Self{Name: v.name, Key: v.key.String(), Interface: v.cfg.Interface, Addresses: []netip.Addr{}, Endpoints: []localapi.Endpoint{}},
+		Hub:    v.hubStatus(paths.Hub),
+		Peers:  []localapi.Peer{},
+		Health: v.health(now, paths.Hub),
+		DNS:    localapi.DNS{Mode: dnsOff},
+	}
+	if v.plane != nil {
+		s.Backend, s.Self.Interface = v.plane.tunnel.Backend(), v.plane.tunnel.Name()
+		s.Self.NAT = selfView(paths.Local, paths.Hub).Words
+		v.plane.names.status(&s)
+		s.Self.Endpoints = endpoints(paths.Local.Candidates, v.plane.mapped.list())
+	}
+	if v.netmap != nil {
+		s.Self.Name, s.Self.Addresses, s.DNS.Zone = v.netmap.Self.Name, v.netmap.Self.Addresses, v.netmap.Mesh.Zone
+		for _, p := range v.netmap.Sorted() {
+			s.Peers = append(s.Peers, peerStatus(p, paths.Peers[p.Key], stats[p.Key]))
+		}
+	}
+	return s
+}
+
+// endpoints lists what peers are told, then what gateways mapped in vain.
+func endpoints(told []wire.Candidate, mapped []portmap.Mapping) []localapi.Endpoint {
+	list := []localapi.Endpoint{}
+	for _, c := range told {
+		e := localapi.Endpoint{Addr: c.Addr, Kind: c.Kind.String()}
+		i := slices.IndexFunc(mapped, func(m portmap.Mapping) bool { return m.External == c.Addr })
+		if i >= 0 && c.Kind == wire.Mapped {
+			e.Protocol = mapped[i].Protocol.String()
+		}
+		list = append(list, e)
+	}
+	for _, m := range mapped {
+		if !m.Trusted {
+			list = append(list, localapi.Endpoint{Addr: m.External, Kind: wire.Mapped.String(), Protocol: m.Protocol.String(), Untrusted: true})
+		}
+	}
+	return list
+}
+
+func (v *view) hubStatus(h punch.HubStatus) localapi.Hub {
+	s := localapi.Hub{URL: v.host, Connected: v.linked, Since: v.since, RTT: ms(h.RTT), UDP: h.Via == punch.ViaRelay}
+	if v.hubErr != nil {
+		s.Error = explain(v.hubErr).Message
+	}
+	return s
+}
+
+func peerStatus(p Peer, path punch.PeerStatus, stats tunnel.Stats) localapi.Peer {
+	s := localapi.Peer{
+		Name: p.Name, Key: p.Key.String(), Addresses: p.Addresses, Online: p.Online, AllowedIPs: p.AllowedIPs,
+		Path: path.Path.String(), Since: path.Since, Reason: path.Reason, RTT: ms(path.RTT),
+		LastHandshake: stats.LastHandshake, RxBytes: stats.RxBytes, TxBytes: stats.TxBytes,
+	}
+	if path.Addr.IsValid() {
+		s.Endpoint = path.Addr.String()
+	}
+	return s
+}
+
+func pingReply(p Peer, pong punch.Pong) localapi.PingReply {
+	r := localapi.PingReply{Peer: p.Name, Path: pong.Via.String(), Via: pong.Via.String(), RTT: ms(pong.RTT)}
+	if len(p.Addresses) > 0 {
+		r.Addr = p.Addresses[0]
+	}
+	if pong.Addr.IsValid() {
+		r.Via = pong.Addr.String()
+	}
+	return r
+}
+
+// health is one sentence for each thing that somebody might want to mend.
+func (v *view) health(now time.Time, h punch.HubStatus) []string {
+	lines := []string{}
+	if v.failure != nil {
+		lines = append(lines, v.failure.Message)
+	}
+	if v.state == localapi.Pending {
+		lines = append(lines, "waiting for the owner's approval: meshd coordinator member approve "+v.name)
+	}
+	if v.hub != nil && !v.linked && v.hubErr != nil {
+		lines = append(lines, fmt.Sprintf("coordinator away since %s: %s", v.since.Format(time.DateTime), explain(v.hubErr).Message))
+	}
+	if h.Via == punch.ViaTLS {
+		lines = append(lines, "UDP to the coordinator is blocked: relayed packets go over TLS, which is slower")
+	}
+	if v.netmap != nil && !v.netmap.Self.Expires.IsZero() {
+		lines = append(lines, expiry(v.netmap.Self.Expires.Sub(now.Add(v.offset)))...)
+	}
+	return slices.Clip(lines)
+}
+
+func expiry(left time.Duration) []string {
+	switch {
+	case left <= 0:
+		return []string{"this machine's membership has expired"}
+	case left < expirySoon:
+		return []string{fmt.Sprintf("this machine's membership expires in %v", left.Round(time.Minute))}
+	}
+	return nil
+}
+
+// ms is a duration in milliseconds, to the microsecond.
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -1,0 +1,36 @@
+// Package tunnel is WireGuard as the agent sees it: an interface, its peers,
+// their allowed addresses and counters.
+//
+// It knows wireguard-go and TUN devices, and nobody else does. It never knows
+// how a datagram travels: to it an endpoint is a peer, not an address, and the
+// [Transport] (punch's engine) takes it from there. It never touches addresses,
+// routes or the firewall; those are netcfg's.
+//
+//	application
+//	    | route to the interface
+//	 kernel TUN --- Read/Write ---  device   (wireguard-go: sessions, cipher, timers)
+//	    |                             |
+//	 steadyTUN                       bind    one stable endpoint a peer, no roaming
+//	 (link down does not              |
+//	  close the bind)             Transport  Send(peer, packets)  ->  direct path or relay
+//	                                         Receivers()          <-  packets and who sent them
+//
+// # Roaming
+//
+// WireGuard takes the source of any authentic packet for the peer's new
+// address. Here that would let a late relayed packet undo a path that was just
+// proven, so it is off: every peer gets its one endpoint when it is made, and
+// the device is told beforehand to keep endpoints that were given.
+//
+// # The socket of `wg`
+//
+// On unix systems the device answers `wg show` on
+// /var/run/wireguard/INTERFACE.sock. It only answers: what peers there are is
+// the coordinator's to say, and `wg set` is refused.
+//
+// # Systems
+//
+// Linux is what is run and tested. For macOS, FreeBSD and Windows the package
+// compiles with wireguard-go's own TUN for each (utun, /dev/tun, wintun.dll),
+// but has not been run there; Windows has no socket for `wg`.
+package tunnel

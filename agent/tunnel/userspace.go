@@ -1,0 +1,128 @@
+package tunnel
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"golang.zx2c4.com/wireguard/device"
+	"golang.zx2c4.com/wireguard/tun"
+)
+
+// userspace is wireguard-go on a TUN device.
+type userspace struct {
+	name string
+	dev  *device.Device
+	bind *bind
+
+	stop  context.CancelFunc
+	tasks sync.WaitGroup // of our own; the device looks after its own
+
+	mu sync.Mutex // one change of configuration at a time
+}
+
+// newUserspace starts WireGuard on dev, which it takes over, also when it fails.
+func newUserspace(c Config, dev tun.Device) (*userspace, error) {
+	name, err := dev.Name()
+	if err != nil {
+		dev.Close()
+		return nil, fmt.Errorf("name of interface %q: %v", c.Interface, err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	u := &userspace{name: name, bind: &bind{transport: c.Transport}, stop: stop}
+	steady := newSteadyTUN(dev)
+	u.tasks.Go(steady.run)
+	u.dev = device.NewDevice(steady, u.bind, newDeviceLog(c.Log))
+	// Before there are peers: it holds for those that are made later.
+	u.dev.DisableSomeRoamingForBrokenMobileSemantics()
+	if err = u.SetPrivateKey(c.PrivateKey); err == nil {
+		err = u.dev.Up()
+	}
+	if err != nil {
+		u.Close()
+		return nil, fmt.Errorf("start interface %q: %v", name, err)
+	}
+	u.serve(ctx, c.Log)
+	return u, nil
+}
+
+// serve answers `wg show` until ctx ends. The mesh does without, if need be.
+func (u *userspace) serve(ctx context.Context, log *slog.Logger) {
+	l, err := listenUAPI(u.name)
+	if err != nil {
+		log.Warn("no socket for wg show", "iface", u.name, "err", err)
+		return
+	}
+	u.tasks.Go(func() { serveUAPI(ctx, l, u.dev.IpcGetOperation) })
+}
+
+func (u *userspace) Name() string          { return u.name }
+func (u *userspace) Backend() string       { return "userspace" }
+func (u *userspace) Wait() <-chan struct{} { return u.dev.Wait() }
+
+// SetPeers compares with what the device has, not with what it was told last:
+// a set that failed half way is made good by the next.
+func (u *userspace) SetPeers(peers []Peer) error {
+	want, err := normal(peers)
+	if err != nil {
+		return err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	have, err := u.states()
+	if err != nil {
+		return err
+	}
+	var changes bytes.Buffer
+	writeChanges(&changes, have, want)
+	if changes.Len() == 0 {
+		return nil
+	}
+	u.bind.peers.set(want)
+	if err := u.dev.IpcSetOperation(&changes); err != nil {
+		return fmt.Errorf("set peers of %s: %v", u.name, err)
+	}
+	return nil
+}
+
+// SetPrivateKey goes by way of IPC, which clamps the key.
+func (u *userspace) SetPrivateKey(k PrivateKey) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if err := u.dev.IpcSet(fmt.Sprintf("private_key=%x\n", [32]byte(k))); err != nil {
+		return fmt.Errorf("set private key of %s: %v", u.name, err)
+	}
+	return nil
+}
+
+func (u *userspace) Stats() (map[Key]Stats, error) {
+	states, err := u.states()
+	if err != nil {
+		return nil, err
+	}
+	stats := make(map[Key]Stats, len(states))
+	for k, s := range states {
+		stats[k] = s.stats
+	}
+	return stats, nil
+}
+
+// states asks the device for its peers.
+func (u *userspace) states() (map[Key]*state, error) {
+	var text bytes.Buffer
+	if err := u.dev.IpcGetOperation(&text); err != nil {
+		return nil, fmt.Errorf("read state of %s: %v", u.name, err)
+	}
+	defer clear(text.Bytes()) // the private key is in there
+	return parseState(text.Bytes())
+}
+
+func (u *userspace) Close() error {
+	u.stop()
+	u.dev.Close()
+	u.tasks.Wait()
+	// The device has done this, unless it never came up.
+	return u.bind.transport.Close()
+}
