@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"testing"
+
+	"meshd/agent/localapi"
+	"meshd/dnssd"
+)
+
+func TestDNSStatus(t *testing.T) {
+	b := newBench(t)
+	b.serveDaemon(t)
+	s := running()
+	s.DNS = localapi.DNS{Zone: "home.internal", Server: "100.96.0.7", Mode: "ask"}
+	b.daemon.status = s
+	b.do(t, "dns status", 0, `
+		zone:   home.internal
+		server: 100.96.0.7, on this machine
+		mode:   ask: answers whoever asks it, and leaves this machine's resolver as it is
+		ask:    dig @100.96.0.7 nas.home.internal
+	`, "")
+	b.do(t, "dns status --json", 0, `
+		{
+		  "zone": "home.internal",
+		  "server": "100.96.0.7",
+		  "mode": "ask"
+		}
+	`, "")
+
+	s.DNS = localapi.DNS{Zone: "home.internal", Mode: "ask", Error: "listen for DNS on 100.96.0.7:53: address already in use"}
+	b.daemon.status = s
+	b.do(t, "dns status", 0, `
+		zone:   home.internal
+		server: none
+		error:  listen for DNS on 100.96.0.7:53: address already in use
+	`, "")
+	b.do(t, "dns query nas", 1, "", `
+		meshd: nobody answers for the mesh's names on this machine
+		hint: meshd dns status
+	`)
+
+	s.DNS = localapi.DNS{Zone: "home.internal", Mode: "off"}
+	b.daemon.status = s
+	b.do(t, "dns status", 0, `
+		zone:   home.internal
+		server: none, as --dns=off says
+	`, "")
+}
+
+func TestDNSKey(t *testing.T) {
+	b := newBench(t)
+	b.serveDaemon(t)
+	b.do(t, "dns key", 0, "key \"laptop.home.internal.\" {\n\talgorithm hmac-sha256;\n\tsecret \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\";\n};", "")
+}
+
+func TestDNSQuery(t *testing.T) {
+	b := newBench(t)
+	b.serveDaemon(t)
+	s := running()
+	s.DNS = localapi.DNS{Zone: "home.internal", Server: "100.96.0.7", Mode: "ask"}
+	b.daemon.status = s
+	b.app.query = func(_ context.Context, server netip.AddrPort, name, qtype string) ([]string, error) {
+		if server != netip.MustParseAddrPort("100.96.0.7:53") {
+			return nil, errors.New("wrong server")
+		}
+		switch name + " " + qtype {
+		case "nas.home.internal A":
+			return []string{"nas.home.internal. 30 IN A 100.96.0.2"}, nil
+		case "nas.home.internal AAAA", "nas.home.internal SRV":
+			return nil, &dnssd.Rejection{Rcode: "NODATA"}
+		case "example.org A", "example.org AAAA":
+			return nil, &dnssd.Rejection{Rcode: "REFUSED"}
+		}
+		return nil, &dnssd.Rejection{Rcode: "NXDOMAIN"}
+	}
+	b.do(t, "dns query nas", 0, "nas.home.internal. 30 IN A 100.96.0.2", "")
+	b.do(t, "dns query nas.home.internal A", 0, "nas.home.internal. 30 IN A 100.96.0.2", "")
+	b.do(t, "dns query nas SRV", 1, "", "meshd: nas.home.internal has no SRV record")
+	b.do(t, "dns query nobody", 1, "", "meshd: there is no name nobody.home.internal\nhint: meshd peers")
+	b.do(t, "dns query example.org", 1, "", "meshd: example.org is not in the mesh's zone\nhint: ask this machine's resolver")
+}
