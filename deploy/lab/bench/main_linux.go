@@ -1,0 +1,90 @@
+// Command bench measures meshd in a lab and prints what it found, as text and,
+// with -json FILE, as a file. Throughput is given as ratios to bare wireguard-go
+// in the same run, in turns, because machines are shared and drift.
+//
+//	bench [-json FILE] [-only throughput,times,rest] path/to/meshd path/to/wireguard-go
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// Figure is one measured number.
+type Figure struct {
+	Name  string  `json:"name"`
+	Value float64 `json:"value"`
+	Unit  string  `json:"unit"`
+	Note  string  `json:"note,omitempty"`
+}
+
+type bench struct {
+	ctx          context.Context
+	meshd, plain string // binaries
+	figures      []Figure
+}
+
+func main() {
+	file := flag.String("json", "", "also write the figures to this file")
+	only := flag.String("only", "throughput,times,rest", "which measurements to make")
+	flag.Parse()
+	if flag.NArg() != 2 {
+		fmt.Fprintln(os.Stderr, "usage: bench [-json FILE] [-only throughput,times,rest] path/to/meshd path/to/wireguard-go")
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	b := &bench{ctx: ctx}
+	if err := b.run(flag.Arg(0), flag.Arg(1), strings.Split(*only, ","), *file); err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func (b *bench) run(meshd, plain string, only []string, file string) error {
+	var err error
+	if b.meshd, err = filepath.Abs(meshd); err != nil {
+		return err
+	}
+	if b.plain, err = filepath.Abs(plain); err != nil {
+		return err
+	}
+	for _, part := range []struct {
+		name string
+		run  func() error
+	}{{"throughput", b.throughput}, {"times", b.times}, {"rest", b.rest}} {
+		if !slices.Contains(only, part.name) {
+			continue
+		}
+		if err := part.run(); err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
+		}
+	}
+	if file == "" {
+		return nil
+	}
+	out, err := json.MarshalIndent(b.figures, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, append(out, '\n'), 0o644)
+}
+
+// add records a figure and prints it.
+func (b *bench) add(name string, value float64, unit, note string) {
+	b.figures = append(b.figures, Figure{name, value, unit, note})
+	fmt.Printf("%-52s %10.2f %-8s %s\n", name, value, unit, note)
+}
+
+func median(v []float64) float64 {
+	v = slices.Sorted(slices.Values(v))
+	return v[len(v)/2]
+}

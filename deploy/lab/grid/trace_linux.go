@@ -1,0 +1,148 @@
+package main
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"meshd/deploy/lab"
+	"meshd/punch/wire"
+)
+
+// trace is what the accesses of a pair have carried.
+type trace struct {
+	addrs [2]netip.Addr // alice's, bob's
+
+	mu     sync.Mutex   // guards what follows
+	asked  time.Time    // when one sent the first packet that reached the other by the hub, or went straight
+	direct [2]time.Time // first arrival of WireGuard's packets straight, at each
+	talked [2]time.Time // first arrival of a ping or its answer, straight or by the hub's UDP
+	probes []time.Time  // straight packets that are not WireGuard's
+	signal int          // the same through the hub
+	story  story
+}
+
+// end returns what sees the packets of one end's link.
+func (t *trace) end(i int) func(lab.Seen) {
+	self, peer := t.addrs[i], t.addrs[1-i]
+	return func(s lab.Seen) {
+		if s.Proto != lab.UDP {
+			return
+		}
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.story.add(i, s)
+		switch {
+		case s.Up && s.Src.Addr() == self && s.Dst.Addr() == peer:
+			t.sent(s)
+		case !s.Up && s.Src.Addr() == peer:
+			t.arrived(i, s)
+		case relayedData(s):
+			t.byHub(i, s)
+		}
+	}
+}
+
+func (t *trace) sent(s lab.Seen) {
+	first(&t.asked, s.At)
+	if wire.KindOf(s.Payload) != wire.WireGuard {
+		t.probes = append(t.probes, s.At)
+	}
+}
+
+func (t *trace) arrived(i int, s lab.Seen) {
+	if wire.KindOf(s.Payload) == wire.WireGuard {
+		first(&t.direct[i], s.At)
+		t.talk(i, s.Payload, s.At)
+	}
+}
+
+func relayedData(s lab.Seen) bool {
+	h, err := wire.ParseHeader(s.Payload)
+	return err == nil && h.Type == wire.Data
+}
+
+// byHub takes note of what leaves for the hub or comes from it. What arrives was
+// sent some time ago; before the first arrival there was nobody to send to.
+func (t *trace) byHub(i int, s lab.Seen) {
+	payload := s.Payload[wire.HeaderSize:]
+	if !s.Up {
+		first(&t.asked, s.At.Add(-byHubOneWay))
+		t.talk(i, payload, s.At)
+	} else if wire.KindOf(payload) != wire.WireGuard {
+		t.signal++
+	}
+}
+
+// talk knows the ping by its size.
+func (t *trace) talk(i int, payload []byte, at time.Time) {
+	if len(payload) > pingSize {
+		first(&t.talked[i], at)
+	}
+}
+
+func first(t *time.Time, at time.Time) {
+	if t.IsZero() || at.Before(*t) {
+		*t = at
+	}
+}
+
+// askedAt is when the first of the two had something for the other, zero before.
+func (t *trace) askedAt() time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.asked
+}
+
+// toDirect is how long after that WireGuard's packets arrived straight at both
+// ends; false while they have not.
+func (t *trace) toDirect() (time.Duration, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	at, ok := later(t.direct)
+	return at.Sub(t.asked), ok
+}
+
+// toTalk is how long after that a ping and an answer had arrived by UDP; 0 if they
+// have not.
+func (t *trace) toTalk() time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if at, ok := later(t.talked); ok {
+		return at.Sub(t.asked)
+	}
+	return 0
+}
+
+// later is when both have happened; false if one has not.
+func later(both [2]time.Time) (time.Time, bool) {
+	if both[0].IsZero() || both[1].IsZero() {
+		return time.Time{}, false
+	}
+	return slices.MaxFunc(both[:], time.Time.Compare), true
+}
+
+// spent counts the probes: those that went straight until the pair was direct,
+// those that did after the pair should have become quiet, and those by the hub.
+func (t *trace) spent() (probes, late, signals int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	end, direct := later(t.direct)
+	for _, at := range t.probes {
+		if !direct || !at.After(end) {
+			probes++
+		}
+		if at.Sub(t.asked) > quiet {
+			late++
+		}
+	}
+	return probes, late, t.signal
+}
+
+// told is the story since one asked for the other.
+func (t *trace) told() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.story.since(t.asked)
+}

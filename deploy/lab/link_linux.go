@@ -1,0 +1,255 @@
+package lab
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Delay is what a link does to packets. The zero value is a plain veth pair,
+// which is fast; anything else goes through this process, which is not.
+type Delay struct {
+	OneWay time.Duration
+	Loss   float64 // 0 to 1, each way
+	Hops   int     // routers on the way, which take as much off the time to live
+}
+
+// Link joins a host to the core.
+type Link struct {
+	ifname string // in the core
+	delay  Delay
+	loss   atomic.Uint64
+	nats   []*translator // at the host's end, from the host outwards
+	watch  atomic.Pointer[func(Seen)]
+	ends   []*os.File
+	pumps  sync.WaitGroup
+}
+
+// Seen is a packet at the host's end of a link, as the core sees it.
+type Seen struct {
+	At       time.Time
+	Up       bool // leaves the host
+	Proto    uint8
+	Src, Dst netip.AddrPort
+	Payload  []byte // of UDP; not to be kept
+}
+
+// Watch has f see every packet that a translator lets pass, or all of them where
+// there is none. Two goroutines call it, which carry no packet until it returns. A
+// link without delay, loss, hops or translators isn't seen.
+func (k *Link) Watch(f func(Seen)) { k.watch.Store(&f) }
+
+// Link is the host's link to the core, nil for one behind a gateway.
+func (h *Host) Link() *Link { return h.wan }
+
+// wanName is the name of a host's interface towards the core.
+const wanName = "wan0"
+
+// attach links h to the core, through translators if there are any. Addrs are
+// routed to it; without translators they become its own.
+func (l *Lab) attach(h *Host, delay Delay, nats []*translator, addrs ...netip.Addr) (*Link, error) {
+	l.next++
+	link := &Link{ifname: fmt.Sprintf("to%d", l.next), delay: delay, nats: nats}
+	link.SetLoss(delay.Loss)
+	l.links = append(l.links, link)
+	var err error
+	if delay == (Delay{}) && len(nats) == 0 {
+		err = veth(l.core, link.ifname, h, wanName)
+	} else {
+		err = link.open(l.core, h)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("link %s: %w", h.Name, err)
+	}
+	return link, l.address(h, link, addrs)
+}
+
+// address gives the two ends of a link their addresses and routes.
+func (l *Lab) address(h *Host, link *Link, addrs []netip.Addr) error {
+	core := fmt.Sprintf("ip addr add %s/32 dev %[2]s\nip link set %[2]s up\n", coreAddr, link.ifname)
+	far := fmt.Sprintf("ip link set %s up\n", wanName)
+	for _, a := range addrs {
+		core += fmt.Sprintf("ip route add %s dev %s\n", a, link.ifname)
+		if len(link.nats) == 0 {
+			far += fmt.Sprintf("ip addr add %s/32 dev %s\n", a, wanName)
+		}
+	}
+	far += fmt.Sprintf("ip route add %s dev %s\nip route add default via %[1]s dev %[2]s\n", coreAddr, wanName)
+	if err := l.core.Shell(core); err != nil {
+		return err
+	}
+	return h.Shell(far)
+}
+
+// SetLoss changes the share of packets, 0 to 1, that a delayed link drops each way.
+func (k *Link) SetLoss(share float64) { k.loss.Store(uint64(share * (1 << 32))) }
+
+// open makes a TUN device in each namespace and pumps packets between them.
+func (k *Link) open(core, far *Host) error {
+	a, err := tunIn(core, k.ifname)
+	if err != nil {
+		return err
+	}
+	k.ends = append(k.ends, a)
+	b, err := tunIn(far, wanName)
+	if err != nil {
+		return err
+	}
+	k.ends = append(k.ends, b)
+	k.pumps.Go(func() { k.pump(b, a, k.up(b), nil) })
+	k.pumps.Go(func() { k.pump(a, b, nil, k.down()) })
+	return nil
+}
+
+func (k *Link) close() {
+	for _, f := range k.ends {
+		f.Close()
+	}
+	k.pumps.Wait()
+}
+
+// queueLen bounds the packets under way in one direction of a link. The TUN
+// devices at its ends have room for as many.
+const queueLen = 4096
+
+type packet struct {
+	due time.Time
+	b   []byte
+}
+
+// stage treats a packet at one end of a link, in place; false drops it.
+type stage func([]byte) bool
+
+// pump carries packets from one end to the other until an end is closed. Either
+// stage may be nil.
+func (k *Link) pump(from, to *os.File, enter, exit stage) {
+	queue := make(chan packet, queueLen)
+	k.pumps.Go(func() {
+		for p := range queue {
+			time.Sleep(time.Until(p.due)) // the link's delay itself
+			if exit == nil || exit(p.b) {
+				to.Write(p.b)
+			}
+		}
+	})
+	defer close(queue)
+	buf := make([]byte, 65536)
+	for {
+		n, err := from.Read(buf)
+		if err != nil {
+			return
+		}
+		if enter != nil && !enter(buf[:n]) || uint64(rand.Uint32()) < k.loss.Load() {
+			continue
+		}
+		select {
+		case queue <- packet{time.Now().Add(k.delay.OneWay), append([]byte(nil), buf[:n]...)}:
+		default: // a full link drops
+		}
+	}
+}
+
+// up treats packets on their way from the host to the core.
+func (k *Link) up(host *os.File) stage {
+	return func(b []byte) bool {
+		p, ok := parseIPv4(b)
+		if !ok {
+			return len(k.nats) == 0
+		}
+		now := time.Now()
+		switch leave(k.nats, now, p) {
+		case turned:
+			host.Write(b)
+			return false
+		case dropped:
+			return false
+		}
+		k.see(Seen{now, true, p.proto(), p.src(), p.dst(), p.payload()})
+		return p.age(k.delay.Hops)
+	}
+}
+
+// down treats packets on their way from the core to the host.
+func (k *Link) down() stage {
+	return func(b []byte) bool {
+		p, ok := parseIPv4(b)
+		if !ok {
+			return len(k.nats) == 0
+		}
+		s := Seen{time.Now(), false, p.proto(), p.src(), p.dst(), p.payload()}
+		if !p.age(k.delay.Hops) || arrive(k.nats, s.At, p) != passed {
+			return false
+		}
+		k.see(s)
+		return true
+	}
+}
+
+func (k *Link) see(s Seen) {
+	if f := k.watch.Load(); f != nil {
+		(*f)(s)
+	}
+}
+
+// veth makes a pair of interfaces, one in each host. Only the network namespace
+// is entered, because the other host's process is known by its number outside.
+func veth(a *Host, nameA string, b *Host, nameB string) error {
+	_, err := run(exec.Command("nsenter", "-t", a.pid, "--net", "ip", "link", "add", nameA, "type", "veth", "peer", "name", nameB, "netns", b.pid), "")
+	return err
+}
+
+// tunIn makes a TUN device inside a host's network namespace.
+func tunIn(h *Host, name string) (*os.File, error) {
+	var f *os.File
+	err := h.inside(func() error {
+		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+		if err != nil {
+			return fmt.Errorf("open /dev/net/tun: %w", err)
+		}
+		ifr, err := unix.NewIfreq(name)
+		if err != nil {
+			return err
+		}
+		ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+		if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
+			unix.Close(fd)
+			return fmt.Errorf("make %s: %w", name, err)
+		}
+		f = os.NewFile(uintptr(fd), name)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	_, err = run(exec.Command("nsenter", "-t", h.pid, "--net", "ip", "link", "set", name, "txqueuelen", fmt.Sprint(queueLen)), "")
+	return f, err
+}
+
+// inside calls f on a thread of its own that has entered the host's network
+// namespace; the thread is thrown away afterwards.
+func (h *Host) inside(f func() error) error {
+	errs := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the runtime ends the thread
+		ns, err := os.Open("/proc/" + h.pid + "/ns/net")
+		if err != nil {
+			errs <- err
+			return
+		}
+		defer ns.Close()
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			errs <- fmt.Errorf("enter %s: %w", h.Name, err)
+			return
+		}
+		errs <- f()
+	}()
+	return <-errs
+}
