@@ -1,0 +1,75 @@
+# make            builds bin/meshd
+# make demo       a real mesh through real NATs on this machine (root, Debian)
+# make test       every test; the namespace tests too when root
+# make grid       every kind of NAT meets every other; writes deploy/lab/grid/GRID.md (root)
+# make bench      throughput against bare wireguard-go, as ratios
+# make fuzz       grows the corpora of the parsers, FUZZTIME each
+
+GO       ?= go
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+FUZZTIME ?= 20s
+SYSTEMS  := darwin windows freebsd
+PREFIX   ?= /usr/local
+
+export CGO_ENABLED = 0
+
+.PHONY: all build demo grid test check cross bench fuzz generate install tools lab-tools
+
+all: build
+
+build:
+	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/meshd ./cmd/meshd
+
+tools:
+	@deploy/tools.sh
+
+lab-tools:
+	@deploy/tools.sh lab
+
+# KEEP=1 leaves the mesh running until Ctrl-C.
+demo: lab-tools build
+	$(GO) build -o bin/demo ./deploy/lab/demo
+	bin/demo $(if $(KEEP),-keep) bin/meshd
+
+# These make network namespaces, which takes root, and build the binary that they
+# run, of which Go's cache of test results knows nothing.
+NEED_ROOT := meshd/deploy/lab meshd/deploy/lab/e2e meshd/deploy/lab/grid
+
+test: tools check cross build
+	CGO_ENABLED=1 $(GO) test -race $(filter-out $(NEED_ROOT),$(shell $(GO) list ./...))
+ifeq ($(shell id -u),0)
+	CGO_ENABLED=1 $(GO) test -race -count=1 $(NEED_ROOT)
+else
+	@echo "not root: left out $(NEED_ROOT)"
+endif
+
+check:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+
+cross:
+	@for os in $(SYSTEMS); do echo "build and vet for $$os"; GOOS=$$os $(GO) build ./... && GOOS=$$os $(GO) vet ./... || exit 1; done
+
+# About ten minutes. What everybody logged and sent stays in bin/grid.logs.
+grid: lab-tools build
+	$(GO) build -o bin/grid ./deploy/lab/grid
+	rm -rf bin/grid.logs
+	bin/grid -n 3 -o deploy/lab/grid/GRID.md -logs bin/grid.logs bin/meshd
+
+bench: lab-tools build
+	$(GO) build -o bin/wireguard-go golang.zx2c4.com/wireguard
+	$(GO) build -o bin/bench ./deploy/lab/bench
+	bin/bench -json bin/bench.json bin/meshd bin/wireguard-go
+
+fuzz:
+	@$(GO) list -f '{{$$p := .ImportPath}}{{range .TestGoFiles}}{{$$p}} {{end}}{{range .XTestGoFiles}}{{$$p}} {{end}}' ./... | tr ' ' '\n' | sort -u | grep . | while read -r pkg; do \
+		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$pkg || exit 1; done; done
+
+# Needs buf, protoc-gen-go and protoc-gen-connect-go on the PATH.
+generate:
+	cd coordinator/api && buf generate
+
+install: build
+	install -D -m 755 bin/meshd $(DESTDIR)$(PREFIX)/bin/meshd
+	install -D -m 644 -t $(DESTDIR)/etc/systemd/system deploy/systemd/*.service
