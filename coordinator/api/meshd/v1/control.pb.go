@@ -511,20 +511,22 @@ func (x *Relay) GetWebsocket() string {
 }
 
 type Member struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            uint32                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"` // also its relay id; never used again after deletion
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	IdentityKey   []byte                 `protobuf:"bytes,3,opt,name=identity_key,json=identityKey,proto3" json:"identity_key,omitempty"`    // Ed25519 public key
-	WireguardKey  []byte                 `protobuf:"bytes,4,opt,name=wireguard_key,json=wireguardKey,proto3" json:"wireguard_key,omitempty"` // Curve25519 public key
-	Addresses     []string               `protobuf:"bytes,5,rep,name=addresses,proto3" json:"addresses,omitempty"`                           // overlay addresses, IPv4 then IPv6
-	AllowedIps    []string               `protobuf:"bytes,6,rep,name=allowed_ips,json=allowedIps,proto3" json:"allowed_ips,omitempty"`       // prefixes routed to it; its own addresses included
-	Online        bool                   `protobuf:"varint,7,opt,name=online,proto3" json:"online,omitempty"`
-	LastSeenUnix  int64                  `protobuf:"varint,8,opt,name=last_seen_unix,json=lastSeenUnix,proto3" json:"last_seen_unix,omitempty"` // 0: never
-	Endpoints     []*Endpoint            `protobuf:"bytes,9,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
-	Generation    uint32                 `protobuf:"varint,10,opt,name=generation,proto3" json:"generation,omitempty"` // of the endpoints, raised at each change
-	Nat           *Nat                   `protobuf:"bytes,11,opt,name=nat,proto3" json:"nat,omitempty"`
-	Tags          []string               `protobuf:"bytes,12,rep,name=tags,proto3" json:"tags,omitempty"`
-	Signature     []byte                 `protobuf:"bytes,13,opt,name=signature,proto3" json:"signature,omitempty"` // by the mesh's root key; empty while a mesh has none
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Id           uint32                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"` // also its relay id; never used again after deletion
+	Name         string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	IdentityKey  []byte                 `protobuf:"bytes,3,opt,name=identity_key,json=identityKey,proto3" json:"identity_key,omitempty"`    // Ed25519 public key
+	WireguardKey []byte                 `protobuf:"bytes,4,opt,name=wireguard_key,json=wireguardKey,proto3" json:"wireguard_key,omitempty"` // Curve25519 public key
+	Addresses    []string               `protobuf:"bytes,5,rep,name=addresses,proto3" json:"addresses,omitempty"`                           // overlay addresses, IPv4 then IPv6
+	AllowedIps   []string               `protobuf:"bytes,6,rep,name=allowed_ips,json=allowedIps,proto3" json:"allowed_ips,omitempty"`       // prefixes routed to it; its own addresses included
+	Online       bool                   `protobuf:"varint,7,opt,name=online,proto3" json:"online,omitempty"`
+	LastSeenUnix int64                  `protobuf:"varint,8,opt,name=last_seen_unix,json=lastSeenUnix,proto3" json:"last_seen_unix,omitempty"` // 0: never
+	Endpoints    []*Endpoint            `protobuf:"bytes,9,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
+	Generation   uint32                 `protobuf:"varint,10,opt,name=generation,proto3" json:"generation,omitempty"` // of the endpoints, raised at each change
+	Nat          *Nat                   `protobuf:"bytes,11,opt,name=nat,proto3" json:"nat,omitempty"`
+	Tags         []string               `protobuf:"bytes,12,rep,name=tags,proto3" json:"tags,omitempty"`
+	Signature    []byte                 `protobuf:"bytes,13,opt,name=signature,proto3" json:"signature,omitempty"` // by the mesh's root key; empty while a mesh has none
+	// It relays for members that it may talk with, at its endpoints.
+	Relay         bool `protobuf:"varint,14,opt,name=relay,proto3" json:"relay,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -648,6 +650,13 @@ func (x *Member) GetSignature() []byte {
 		return x.Signature
 	}
 	return nil
+}
+
+func (x *Member) GetRelay() bool {
+	if x != nil {
+		return x.Relay
+	}
+	return false
 }
 
 type Endpoint struct {
@@ -791,6 +800,7 @@ type PublishRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Endpoints     []*Endpoint            `protobuf:"bytes,1,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
 	Nat           *Nat                   `protobuf:"bytes,2,opt,name=nat,proto3" json:"nat,omitempty"`
+	Relay         bool                   `protobuf:"varint,3,opt,name=relay,proto3" json:"relay,omitempty"` // the caller relays for others, at its endpoints
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -837,6 +847,13 @@ func (x *PublishRequest) GetNat() *Nat {
 		return x.Nat
 	}
 	return nil
+}
+
+func (x *PublishRequest) GetRelay() bool {
+	if x != nil {
+		return x.Relay
+	}
+	return false
 }
 
 type PublishResponse struct {
@@ -2221,7 +2238,7 @@ const file_meshd_v1_control_proto_rawDesc = "" +
 	"\x06relays\x18\x05 \x03(\v2\x0f.meshd.v1.RelayR\x06relays\"7\n" +
 	"\x05Relay\x12\x10\n" +
 	"\x03udp\x18\x01 \x03(\tR\x03udp\x12\x1c\n" +
-	"\twebsocket\x18\x02 \x01(\tR\twebsocket\"\x96\x03\n" +
+	"\twebsocket\x18\x02 \x01(\tR\twebsocket\"\xac\x03\n" +
 	"\x06Member\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12!\n" +
@@ -2239,7 +2256,8 @@ const file_meshd_v1_control_proto_rawDesc = "" +
 	"generation\x12\x1f\n" +
 	"\x03nat\x18\v \x01(\v2\r.meshd.v1.NatR\x03nat\x12\x12\n" +
 	"\x04tags\x18\f \x03(\tR\x04tags\x12\x1c\n" +
-	"\tsignature\x18\r \x01(\fR\tsignature\"8\n" +
+	"\tsignature\x18\r \x01(\fR\tsignature\x12\x14\n" +
+	"\x05relay\x18\x0e \x01(\bR\x05relay\"8\n" +
 	"\bEndpoint\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\"\x99\x01\n" +
@@ -2251,10 +2269,11 @@ const file_meshd_v1_control_proto_rawDesc = "" +
 	"allocation\x12\x14\n" +
 	"\x05delta\x18\x04 \x01(\x05R\x05delta\x12\x10\n" +
 	"\x03low\x18\x05 \x01(\rR\x03low\x12\x12\n" +
-	"\x04high\x18\x06 \x01(\rR\x04high\"c\n" +
+	"\x04high\x18\x06 \x01(\rR\x04high\"y\n" +
 	"\x0ePublishRequest\x120\n" +
 	"\tendpoints\x18\x01 \x03(\v2\x12.meshd.v1.EndpointR\tendpoints\x12\x1f\n" +
-	"\x03nat\x18\x02 \x01(\v2\r.meshd.v1.NatR\x03nat\"1\n" +
+	"\x03nat\x18\x02 \x01(\v2\r.meshd.v1.NatR\x03nat\x12\x14\n" +
+	"\x05relay\x18\x03 \x01(\bR\x05relay\"1\n" +
 	"\x0fPublishResponse\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\rR\n" +
