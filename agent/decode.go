@@ -61,7 +61,7 @@ func overlayPrefix(text string) (netip.Prefix, error) {
 func peerOf(v *meshdv1.Member) (p Peer, err error) {
 	p = Peer{
 		ID: wire.RelayID(v.GetId()), Name: v.GetName(), Online: v.GetOnline(), LastSeen: unixTime(v.GetLastSeenUnix()),
-		Candidates: candidatesOf(v.GetEndpoints()), Generation: v.GetGeneration(), NAT: natOf(v.GetNat()),
+		Candidates: candidatesOf(v.GetEndpoints()), Generation: v.GetGeneration(), NAT: natOf(v.GetNat()), Relay: v.GetRelay(),
 	}
 	if p.ID == 0 || p.Name == "" {
 		return p, fmt.Errorf("id %d: id and name are needed", p.ID)

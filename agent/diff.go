@@ -79,7 +79,7 @@ func diffPeer(a, b Peer) []Change {
 		{Rerouted, a.Key != b.Key || !slices.Equal(a.AllowedIPs, b.AllowedIPs)},
 		{Came, !a.Online && b.Online},
 		{Left, a.Online && !b.Online},
-		{Moved, a.Generation != b.Generation || a.NAT != b.NAT || !slices.Equal(a.Candidates, b.Candidates)},
+		{Moved, a.Generation != b.Generation || a.NAT != b.NAT || a.Relay != b.Relay || !slices.Equal(a.Candidates, b.Candidates)},
 		{Renamed, a.Name != b.Name},
 	})
 }

@@ -34,6 +34,7 @@ func TestDiff(t *testing.T) {
 		{"peer endpoint", func(m *meshdv1.MapResponse) { m.Members[0].Endpoints[0].Address = "192.0.2.1:4001" }, []Change{{Moved, "nas"}}, partPunch},
 		{"peer generation", func(m *meshdv1.MapResponse) { m.Members[0].Generation++ }, []Change{{Moved, "nas"}}, partPunch},
 		{"peer NAT", func(m *meshdv1.MapResponse) { m.Members[0].Nat.Delta = 1 }, []Change{{Moved, "nas"}}, partPunch},
+		{"peer's offer to relay", func(m *meshdv1.MapResponse) { m.Members[0].Relay = true }, []Change{{Moved, "nas"}}, partPunch},
 		{"peer name", func(m *meshdv1.MapResponse) { m.Members[0].Name = "attic" }, []Change{{Renamed, "attic"}}, partPunch},
 		{"last seen", func(m *meshdv1.MapResponse) { m.Members[0].LastSeenUnix = 1e9 }, nil, 0},
 		{"several", func(m *meshdv1.MapResponse) {

@@ -57,6 +57,7 @@ type Peer struct {
 	Candidates []wire.Candidate `json:"candidates"`
 	Generation uint32           `json:"generation"` // of the candidates
 	NAT        wire.NAT         `json:"nat"`
+	Relay      bool             `json:"relay,omitempty"` // it relays for members that trust it
 }
 
 // Apply returns the map that follows m after msg: a full map replaces it, a

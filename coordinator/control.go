@@ -137,7 +137,7 @@ func (s *controlService) Publish(ctx context.Context, r *meshdv1.PublishRequest)
 	id := memberOf(ctx)
 	var generation uint32
 	stopped := s.c.do(ctx, func() {
-		err = s.c.handle(Publish{ID: id, Endpoints: endpoints, NAT: natOf(r.GetNat())})
+		err = s.c.handle(Publish{ID: id, Endpoints: endpoints, NAT: natOf(r.GetNat()), Relaying: r.GetRelay()})
 		generation = s.c.network.members[id].Generation
 	})
 	if stopped != nil {

@@ -52,11 +52,12 @@ type (
 	}
 	// Disconnect says that a member has no map stream any more.
 	Disconnect struct{ ID MemberID }
-	// Publish replaces a member's endpoints and NAT behaviour.
+	// Publish replaces a member's endpoints, NAT behaviour and offer to relay.
 	Publish struct {
 		ID        MemberID
 		Endpoints []Endpoint
 		NAT       NAT
+		Relaying  bool
 	}
 	// Observe says where a member's relay session comes from; a zero address
 	// means that it ended.

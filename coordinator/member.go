@@ -66,6 +66,7 @@ type Presence struct {
 	Endpoints  []Endpoint // published by the member, kept fresh by observation
 	Generation uint32     // raised whenever Endpoints or NAT change, across restarts too
 	NAT        NAT
+	Relaying   bool           // it relays for members that it may talk with
 	Relay      string         // how its relay session is bound: udp, tls or ""
 	Observed   netip.AddrPort // where that session comes from
 }

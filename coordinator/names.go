@@ -93,8 +93,8 @@ func (c *Coordinator) publishNames(ctx context.Context, member string, p dnssd.P
 	}
 	var err error
 	stopped := c.do(ctx, func() {
-		nat := c.network.members[e.member.ID].NAT
-		err = c.handle(Publish{ID: e.member.ID, Endpoints: published(p), NAT: nat})
+		was := c.network.members[e.member.ID]
+		err = c.handle(Publish{ID: was.ID, Endpoints: published(p), NAT: was.NAT, Relaying: was.Relaying})
 	})
 	return cmp.Or(stopped, err)
 }

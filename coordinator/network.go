@@ -283,6 +283,7 @@ func (n *Network) publish(now time.Time, e Publish) ([]Change, error) {
 		return nil, err
 	}
 	return n.presence(e.ID, func(p *Presence) {
+		p.Relaying = e.Relaying
 		endpoints := refreshed(e.Endpoints, p.observedUDP())
 		if slices.Equal(endpoints, p.Endpoints) && e.NAT == p.NAT {
 			return

@@ -21,6 +21,7 @@ func memberRecord(m Member) *meshdv1.Member {
 		Nat:          natRecord(m.NAT),
 		Tags:         m.Tags,
 		Signature:    m.Signature,
+		Relay:        m.Relaying,
 	}
 	for _, a := range m.Addresses() {
 		r.Addresses = append(r.Addresses, a.String())

@@ -281,13 +281,25 @@ func TestFromInvitationToMap(t *testing.T) {
 	published, err := nas.client.Control.Publish(t.Context(), &meshdv1.PublishRequest{
 		Endpoints: []*meshdv1.Endpoint{{Address: "192.168.1.2:41641", Kind: "host"}},
 		Nat:       &meshdv1.Nat{Mapping: "endpoint-independent"},
+		Relay:     true,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if m := atLaptop.member("nas"); m.GetEndpoints()[0].GetAddress() != "192.168.1.2:41641" ||
-		m.GetGeneration() != published.GetGeneration() || m.GetNat().GetMapping() != "endpoint-independent" {
+		m.GetGeneration() != published.GetGeneration() || m.GetNat().GetMapping() != "endpoint-independent" || !m.GetRelay() {
 		t.Errorf("got %v after %v", m, published)
+	}
+
+	t.Log("an offer to relay can be taken back, and the endpoints are as they were")
+	if _, err = nas.client.Control.Publish(t.Context(), &meshdv1.PublishRequest{
+		Endpoints: []*meshdv1.Endpoint{{Address: "192.168.1.2:41641", Kind: "host"}},
+		Nat:       &meshdv1.Nat{Mapping: "endpoint-independent"},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if m := atLaptop.member("nas"); m.GetRelay() || m.GetGeneration() != published.GetGeneration() {
+		t.Errorf("got %v, want it not to relay any more", m)
 	}
 
 	t.Log("so do new keys and names")

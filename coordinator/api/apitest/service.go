@@ -94,7 +94,7 @@ func (s service) Publish(ctx context.Context, r *meshdv1.PublishRequest) (*meshd
 	if err != nil {
 		return nil, err
 	}
-	m.info.Endpoints, m.info.Nat = r.Endpoints, r.Nat
+	m.info.Endpoints, m.info.Nat, m.info.Relay = r.Endpoints, r.Nat, r.Relay
 	m.info.Generation++
 	s.h.changed(m)
 	return &meshdv1.PublishResponse{Generation: m.info.Generation}, nil
