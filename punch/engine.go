@@ -90,6 +90,13 @@ func (e *Engine) Receivers() []func(bufs [][]byte, sizes []int, peers []Key) (in
 	return e.mux.receivers()
 }
 
+// Views returns functions like those of [Engine.Receivers], to be used instead of
+// them, that lend packets in the engine's own buffers: no copies. What one returned
+// is good until its next call, and the borrower may write over it.
+func (e *Engine) Views() []func(packets [][]byte, peers []Key) (int, error) {
+	return e.mux.views()
+}
+
 // Send hands WireGuard packets for a peer to the best path there is. It never
 // waits for one.
 func (e *Engine) Send(peer Key, bufs [][]byte) error { return e.mux.send(peer, bufs) }

@@ -2,7 +2,6 @@ package punch
 
 import (
 	"errors"
-	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -141,116 +140,6 @@ func (m *mux) count(f *flow, counter *atomic.Uint64, n int) {
 	}
 }
 
-// receivers returns one function for each source of packets.
-func (m *mux) receivers() []func(bufs [][]byte, sizes []int, peers []Key) (int, error) {
-	fns := []func([][]byte, []int, []Key) (int, error){m.receiveInjected}
-	for id, s := range m.sockets {
-		if s != nil {
-			fns = append(fns, m.receiver(socketID(id), s))
-		}
-	}
-	return fns
-}
-
-func (m *mux) receiver(id socketID, s Socket) func([][]byte, []int, []Key) (int, error) {
-	var from []netip.AddrPort
-	return func(bufs [][]byte, sizes []int, peers []Key) (int, error) {
-		if len(from) < len(bufs) {
-			from = make([]netip.AddrPort, len(bufs))
-		}
-		for {
-			n, err := s.Read(bufs, sizes, from)
-			if err != nil {
-				return 0, m.readError(err)
-			}
-			if m.sort(id, bufs[:n], sizes, from, peers) {
-				return n, nil
-			}
-		}
-	}
-}
-
-func (m *mux) readError(err error) error {
-	select {
-	case <-m.done:
-		return net.ErrClosed
-	default:
-		return err
-	}
-}
-
-// sort leaves in place what is WireGuard's, with its sender, and takes
-// everything else out by setting its size to 0. It reports whether anything was
-// left.
-func (m *mux) sort(id socketID, bufs [][]byte, sizes []int, from []netip.AddrPort, peers []Key) bool {
-	t := m.table.Load()
-	kept := false
-	run := flowRun{m: m}
-	for i, buf := range bufs {
-		peers[i] = Key{}
-		b := buf[:sizes[i]]
-		switch wire.KindOf(b) {
-		case wire.WireGuard:
-			switch f := run.direct(t, from[i], b); {
-			case f != nil && f.crossed(b):
-				sizes[i] = 0
-			case f != nil:
-				peers[i] = f.key
-			case b[0] == typeInitiation:
-				m.divert(datagram{data: clone(b), from: route{id, from[i]}})
-				sizes[i] = 0
-			}
-		case wire.Relay:
-			var f *flow
-			if f, sizes[i] = m.unwrap(t, id, b, from[i]); f != nil {
-				peers[i] = f.key
-			}
-		case wire.Probe, wire.STUN:
-			m.divert(datagram{data: clone(b), from: route{id, from[i]}})
-			sizes[i] = 0
-		default:
-			sizes[i] = 0
-		}
-		kept = kept || sizes[i] > 0
-	}
-	run.end()
-	return kept
-}
-
-// unwrap takes the relay's header off a WireGuard packet, in place. The new
-// size is 0 when nothing is left for the tunnel.
-func (m *mux) unwrap(t *table, id socketID, b []byte, from netip.AddrPort) (*flow, int) {
-	if from != t.relay {
-		return nil, 0
-	}
-	h, err := wire.ParseHeader(b)
-	if err != nil {
-		return nil, 0
-	}
-	if h.Type != wire.Data {
-		m.divert(datagram{data: clone(b), from: route{id, from}, via: ViaRelay})
-		return nil, 0
-	}
-	f := t.ids[h.ID]
-	payload := b[wire.HeaderSize:]
-	switch {
-	case f == nil:
-		return nil, 0
-	case wire.IsWireGuard(payload):
-		f.heard(payload)
-		if !isKeepalive(payload) {
-			m.count(f, &f.relayed, 1)
-		}
-		if f.crossed(payload) {
-			return nil, 0
-		}
-		return f, copy(b, payload)
-	case wire.KindOf(payload) == wire.Probe:
-		m.divert(datagram{data: clone(payload), relayed: f, via: ViaRelay})
-	}
-	return nil, 0
-}
-
 // inject takes in one datagram of the WebSocket relay: header and payload.
 func (m *mux) inject(b []byte) {
 	h, err := wire.ParseHeader(b)
@@ -296,30 +185,6 @@ func (m *mux) introduce(d datagram) {
 	case m.injected <- injected{d.data, from}:
 	default:
 	}
-}
-
-func (m *mux) receiveInjected(bufs [][]byte, sizes []int, peers []Key) (int, error) {
-	var first injected
-	select {
-	case first = <-m.injected:
-	case <-m.done:
-		return 0, net.ErrClosed
-	}
-	n := 0
-	for next, ok := first, true; ok; n++ {
-		sizes[n] = copy(bufs[n], next.data)
-		peers[n] = next.from
-		m.recycle(next.data)
-		if n+1 == len(bufs) {
-			return n + 1, nil
-		}
-		select {
-		case next = <-m.injected:
-		default:
-			ok = false
-		}
-	}
-	return n, nil
 }
 
 // spare returns an empty buffer to inject.

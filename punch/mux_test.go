@@ -20,7 +20,7 @@ type lazySocket struct {
 }
 
 func (s *lazySocket) LocalAddr() netip.AddrPort { return netip.MustParseAddrPort("0.0.0.0:1") }
-func (s *lazySocket) BatchSize() int            { return 4 }
+func (s *lazySocket) BatchSize() int            { return 8 }
 func (s *lazySocket) Close() error              { return nil }
 func (s *lazySocket) Read(bufs [][]byte, sizes []int, from []netip.AddrPort) (int, error) {
 	for i, b := range s.batch {
@@ -242,5 +242,68 @@ func BenchmarkSend(b *testing.B) {
 	packets := [][]byte{packet(1, false)}
 	for b.Loop() {
 		m.send(bobKey, packets)
+	}
+}
+
+// lendingSocket lends what lazySocket would copy.
+type lendingSocket struct{ lazySocket }
+
+func (s *lendingSocket) Lend(packets [][]byte, from []netip.AddrPort) (int, error) {
+	copy(from, s.from)
+	return copy(packets, s.batch), nil
+}
+
+// A view keeps only what is WireGuard's, without the relay's header, in order.
+func TestViews(t *testing.T) {
+	one, two, three := packet(1, false), packet(2, false), packet(3, false)
+	lazy := lazySocket{
+		batch: [][]byte{[]byte("noise"), one, relayed(7, two), nil, three, relayed(8, two)},
+		from:  []netip.AddrPort{bobAddr, bobAddr, relayAddr, bobAddr, someAddr, relayAddr},
+	}
+	lending, f := testMux(&lazy)
+	lending.sockets = []Socket{&lendingSocket{lazy}, nil}
+	filling, _ := testMux(&lazy)
+	for name, m := range map[string]*mux{"lending socket": lending, "other socket": filling} {
+		views := m.views()
+		if len(views) != 2 {
+			t.Fatalf("%s: %d views, want one for the socket and one for what is injected", name, len(views))
+		}
+		packets, peers := make([][]byte, 8), make([]Key, 8)
+		n, err := views[1](packets, peers)
+		if err != nil || n != 3 {
+			t.Fatalf("%s: got %d packets, %v, want 3", name, n, err)
+		}
+		for i, want := range []struct {
+			data []byte
+			peer Key
+		}{{one, bobKey}, {two, bobKey}, {three, Key{}}} {
+			if string(packets[i]) != string(want.data) || peers[i] != want.peer {
+				t.Errorf("%s: packet %d is %.8x of %v, want %.8x of %v", name, i, packets[i], peers[i][0], want.data, want.peer[0])
+			}
+		}
+	}
+	if got, want := f.counters(), (traffic{received: 1, relayed: 1}); got != want {
+		t.Errorf("counters = %+v, want %+v", got, want)
+	}
+}
+
+func TestInjectedView(t *testing.T) {
+	m, _ := testMux(&lazySocket{})
+	view := m.views()[0]
+	for i := range 3 {
+		m.inject(relayed(7, packet(uint64(i), false)))
+	}
+	packets, peers := make([][]byte, 2), make([]Key, 2)
+	for _, want := range []int{2, 1} {
+		if n, err := view(packets, peers); n != want || err != nil || peers[0] != bobKey || !wire.IsWireGuard(packets[0]) {
+			t.Errorf("got %d packets of %v, %v, want %d", n, peers[0][0], err, want)
+		}
+	}
+	if len(m.spares) != 2 {
+		t.Errorf("%d buffers were given back, want those of the first call", len(m.spares))
+	}
+	m.close()
+	if _, err := view(packets, peers); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("after close: %v", err)
 	}
 }

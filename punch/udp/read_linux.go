@@ -44,9 +44,9 @@ type reader struct {
 	errno unix.Errno
 	busy  int // reads in a row that did not wait
 
-	// GRO: what is left of the messages received is msgs[next:got], the first of
-	// them from offset on.
-	next, offset int
+	// Slabs: what is left of the messages received is msgs[next:got], the first of
+	// them from offset on, in datagrams of size.
+	next, offset, size int
 
 	source sockaddr // the one translated last, and into what
 	from   netip.AddrPort
@@ -86,51 +86,65 @@ func (r *reader) readSingles(bufs [][]byte, sizes []int, from []netip.AddrPort) 
 			sizes[i] = 0
 		}
 	}
+	r.next = r.got // all handed out
 	return r.got, nil
 }
 
 func (r *reader) readBundles(bufs [][]byte, sizes []int, from []netip.AddrPort) (int, error) {
 	if r.next == r.got {
-		r.grow(slabs)
-		if r.slab == nil {
-			r.slab = make([]byte, slabs*slabSize)
-		}
-		for i := range slabs {
-			r.prepare(i, r.slab[i*slabSize:(i+1)*slabSize])
-		}
-		if err := r.receive(slabs); err != nil {
+		if err := r.fill(slabs); err != nil {
 			return 0, err
 		}
-		r.next, r.offset = 0, 0
 	}
 	n := 0
 	for n < len(bufs) && r.next < r.got {
-		n += r.split(bufs[n:], sizes[n:], from[n:])
+		segment := r.segment()
+		sizes[n], from[n] = len(segment), r.address(r.next)
+		if copy(bufs[n], segment) < len(segment) {
+			sizes[n] = 0
+		}
+		r.pass(len(segment))
+		n++
 	}
 	return n, nil
 }
 
-// split copies datagrams of the current message out and returns how many.
-func (r *reader) split(bufs [][]byte, sizes []int, from []netip.AddrPort) int {
-	m, source := &r.msgs[r.next], r.address(r.next)
-	data := r.slab[r.next*slabSize:][:m.n]
-	size := segmentSize(&r.controls[r.next], int(m.Controllen))
-	if size <= 0 || size > len(data) {
-		size = len(data)
+// fill waits for messages, up to n, and has the kernel put them into the slabs.
+func (r *reader) fill(n int) error {
+	r.grow(n)
+	if r.slab == nil {
+		r.slab = make([]byte, slabs*slabSize)
 	}
-	for i, b := range bufs {
-		segment := data[r.offset:min(r.offset+size, len(data))]
-		r.offset += len(segment)
-		sizes[i], from[i] = len(segment), source
-		if copy(b, segment) < len(segment) {
-			sizes[i] = 0
-		}
-		if r.offset == len(data) {
-			r.next, r.offset = r.next+1, 0
-			return i + 1
+	for i := range n {
+		r.prepare(i, r.slab[i*slabSize:(i+1)*slabSize])
+	}
+	if err := r.receive(n); err != nil {
+		return err
+	}
+	r.next, r.offset, r.size = 0, 0, 0
+	return nil
+}
+
+// segment is the next datagram in the slabs: it ends where its message does, at
+// the latest.
+func (r *reader) segment() []byte {
+	m := &r.msgs[r.next]
+	length := int(m.n)
+	if r.offset == 0 {
+		r.size = segmentSize(&r.controls[r.next], int(m.Controllen))
+		if r.size <= 0 || r.size > length {
+			r.size = length
 		}
 	}
-	return len(bufs)
+	end := min(r.offset+r.size, length)
+	return r.slab[r.next*slabSize:][r.offset:end:end]
+}
+
+// pass goes on after a datagram of n bytes.
+func (r *reader) pass(n int) {
+	if r.offset += n; r.offset == int(r.msgs[r.next].n) {
+		r.next, r.offset = r.next+1, 0
+	}
 }
 
 // grow makes room for n messages.
