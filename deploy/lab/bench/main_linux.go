@@ -2,7 +2,7 @@
 // with -json FILE, as a file. Throughput is given as ratios to bare wireguard-go
 // in the same run, in turns, because machines are shared and drift.
 //
-//	bench [-json FILE] [-only throughput,times,rest] path/to/meshd path/to/wireguard-go
+//	bench [-json FILE] [-only throughput,relays,times,rest,peers] path/to/meshd path/to/wireguard-go
 package main
 
 import (
@@ -34,14 +34,22 @@ type bench struct {
 
 func main() {
 	file := flag.String("json", "", "also write the figures to this file")
-	only := flag.String("only", "throughput,times,rest", "which measurements to make")
+	only := flag.String("only", "throughput,relays,times,rest,peers", "which measurements to make")
+	idle := flag.Int("join", 0, "instead, make this many members with the join string that is the argument")
 	flag.Parse()
-	if flag.NArg() != 2 {
-		fmt.Fprintln(os.Stderr, "usage: bench [-json FILE] [-only throughput,times,rest] path/to/meshd path/to/wireguard-go")
+	if flag.NArg() != 2 && *idle == 0 {
+		fmt.Fprintln(os.Stderr, "usage: bench [-json FILE] [-only throughput,relays,times,rest,peers] path/to/meshd path/to/wireguard-go")
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if *idle > 0 {
+		if err := join(ctx, *idle, flag.Arg(0)); err != nil {
+			fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+			os.Exit(1)
+		}
+		return
+	}
 	b := &bench{ctx: ctx}
 	if err := b.run(flag.Arg(0), flag.Arg(1), strings.Split(*only, ","), *file); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
@@ -60,7 +68,7 @@ func (b *bench) run(meshd, plain string, only []string, file string) error {
 	for _, part := range []struct {
 		name string
 		run  func() error
-	}{{"throughput", b.throughput}, {"times", b.times}, {"rest", b.rest}} {
+	}{{"throughput", b.throughput}, {"relays", b.relays}, {"times", b.times}, {"rest", b.rest}, {"peers", b.peers}} {
 		if !slices.Contains(only, part.name) {
 			continue
 		}

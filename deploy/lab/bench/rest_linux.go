@@ -3,9 +3,6 @@ package main
 import (
 	"fmt"
 	"net/netip"
-	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"meshd/deploy/lab"
@@ -83,24 +80,24 @@ func (b *bench) watch(l *lab.Lab, a *mesh.Agent) error {
 	if err != nil {
 		return err
 	}
-	bytes, ticks, err := b.sample(l, pid)
+	bytes, cpu, err := b.sample(l, pid)
 	if err != nil {
 		return err
 	}
 	if err := b.sleep(restTime); err != nil {
 		return err
 	}
-	bytesAfter, ticksAfter, err := b.sample(l, pid)
+	bytesAfter, cpuAfter, err := b.sample(l, pid)
 	if err != nil {
 		return err
 	}
-	rss, err := residentMB(pid)
+	rss, err := residentMB(pid, "VmRSS")
 	if err != nil {
 		return err
 	}
 	sec := restTime.Seconds()
 	b.add("at rest, 10 peers: resident", rss, "MB", "")
-	b.add("at rest, 10 peers: CPU", float64(ticksAfter-ticks)/100/sec*100, "%", "of a core")
+	b.add("at rest, 10 peers: CPU", (cpuAfter-cpu).Seconds()/sec*100, "%", "of a core")
 	b.add("at rest, 10 peers: traffic", float64(bytesAfter-bytes)*8/1000/sec, "kbit/s", "sent and received, IP bytes in the core")
 	return nil
 }
@@ -114,9 +111,8 @@ func (b *bench) sleep(d time.Duration) error {
 	}
 }
 
-// sample reads the bytes to and from the first site, and the process's CPU time
-// in clock ticks of 10 ms.
-func (b *bench) sample(l *lab.Lab, pid int) (bytes, ticks uint64, err error) {
+// sample reads the bytes to and from the first site, and the process's CPU time.
+func (b *bench) sample(l *lab.Lab, pid int) (bytes uint64, cpu time.Duration, err error) {
 	flows, err := l.Flows()
 	if err != nil {
 		return 0, 0, err
@@ -126,28 +122,6 @@ func (b *bench) sample(l *lab.Lab, pid int) (bytes, ticks uint64, err error) {
 			bytes += n.Bytes
 		}
 	}
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, 0, err
-	}
-	_, rest, _ := strings.Cut(string(stat), ") ") // the name may hold spaces
-	fields := strings.Fields(rest)
-	for _, f := range fields[11:13] { // utime, stime: proc(5)
-		n, err := strconv.ParseUint(f, 10, 64)
-		if err != nil {
-			return 0, 0, err
-		}
-		ticks += n
-	}
-	return bytes, ticks, nil
-}
-
-func residentMB(pid int) (float64, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	_, after, _ := strings.Cut(string(status), "VmRSS:")
-	kb, err := strconv.ParseFloat(strings.Fields(after)[0], 64)
-	return kb / 1024, err
+	cpu, err = cpuTime(pid)
+	return bytes, cpu, err
 }

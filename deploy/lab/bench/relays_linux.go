@@ -1,0 +1,89 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// relays compares the ways by relay with the direct path.
+func (b *bench) relays() error {
+	p, err := b.newPair()
+	if err != nil {
+		return err
+	}
+	defer p.lab.Close()
+	for _, way := range []struct {
+		name, path   string
+		enter, leave func(*bench) error
+		relay        func() (int, error)
+	}{
+		{"the hub's UDP relay", "relay", p.cut, p.heal, p.hub.PID},
+		{"the hub's TLS relay", "tls", p.block, p.unblock, p.hub.PID},
+	} {
+		if err := b.relayed(p, way.name, way.path, way.enter, way.leave, way.relay); err != nil {
+			return fmt.Errorf("by %s: %w", way.name, err)
+		}
+	}
+	return nil
+}
+
+// relayed measures one way, with the direct path in turns.
+func (b *bench) relayed(p *pair, name, path string, enter, leave func(*bench) error, relay func() (int, error)) error {
+	var rate, share, gbits []float64
+	for range rounds {
+		if err := p.b.AwaitPath(b.ctx, 90*time.Second, "a", "direct"); err != nil {
+			return err
+		}
+		t, err := p.mesh(b)
+		if err != nil {
+			return err
+		}
+		direct, err := p.run(b, t, oneStream)
+		if err != nil {
+			return err
+		}
+		if err := enter(b); err != nil {
+			return err
+		}
+		// Traffic is what shows that a path is dead.
+		if err := p.b.AwaitPing(b.ctx, 20*time.Second, "a"); err != nil {
+			return err
+		}
+		if err := p.b.AwaitPath(b.ctx, 60*time.Second, "a", path); err != nil {
+			return err
+		}
+		pid, err := relay()
+		if err != nil {
+			return err
+		}
+		over, err := p.run(b, t, oneStream, pid)
+		if err != nil {
+			return errors.Join(err, leave(b))
+		}
+		fmt.Printf("  by %s: direct %.2f Gbit/s, %.2f CPU-s/GB at each end; relayed %.2f Gbit/s, %.2f CPU-s/GB in the relay\n",
+			name, direct.rate, direct.cost/2, over.rate, over.cost)
+		rate, share = append(rate, over.rate/direct.rate), append(share, over.cost/(direct.cost/2))
+		gbits = append(gbits, over.rate)
+		if err := leave(b); err != nil {
+			return err
+		}
+	}
+	b.add("TCP by "+name, median(rate), "x", fmt.Sprintf("of direct; %.2f Gbit/s", median(gbits)))
+	b.add("TCP by "+name+": CPU a byte", median(share), "x", "of one end's when direct")
+	return nil
+}
+
+func (p *pair) cut(*bench) error  { return p.lab.Cut(addrA, addrB) }
+func (p *pair) heal(*bench) error { return p.lab.Heal(addrA, addrB) }
+
+// block leaves b nothing but TCP.
+func (p *pair) block(*bench) error {
+	return p.b.Host.Shell(`nft -f - <<'END'
+table inet bench {
+	chain out { type filter hook output priority 0; oifname != "lo" oifname != "meshd0" meta l4proto udp drop; }
+}
+END`)
+}
+
+func (p *pair) unblock(*bench) error { return p.b.Host.Shell("nft delete table inet bench") }
