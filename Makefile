@@ -1,6 +1,7 @@
 # make            builds bin/meshd
 # make demo       a real mesh through real NATs on this machine (root, Debian)
 # make test       every test; the namespace tests too when root
+# make guest      the kernel's WireGuard, in an emulated machine; part of test when root
 # make grid       every kind of NAT meets every other; writes deploy/lab/grid/GRID.md (root)
 # make bench      throughput against bare wireguard-go, as ratios
 # make fuzz       grows the corpora of the parsers, FUZZTIME each
@@ -13,7 +14,7 @@ PREFIX   ?= /usr/local
 
 export CGO_ENABLED = 0
 
-.PHONY: all build demo grid test check cross bench fuzz generate install tools lab-tools
+.PHONY: all build demo grid guest test check cross bench fuzz generate install tools lab-tools
 
 all: build
 
@@ -39,9 +40,19 @@ test: tools check cross build
 	CGO_ENABLED=1 $(GO) test -race $(filter-out $(NEED_ROOT),$(shell $(GO) list ./...))
 ifeq ($(shell id -u),0)
 	CGO_ENABLED=1 $(GO) test -race -count=1 $(NEED_ROOT)
+	$(MAKE) guest
 else
 	@echo "not root: left out $(NEED_ROOT)"
 endif
+
+# What in the guest runs, see there. GUEST_RUN chooses among the stories.
+GUEST_RUN ?= TestTwoHomes|TestDown
+
+guest: build
+	@deploy/tools.sh guest
+	$(GO) build -o bin/guest ./deploy/lab/guest
+	$(GO) test -c -o bin/e2e.test ./deploy/lab/e2e
+	bin/guest -kernel bin/guest.kernel -timeout 4m -env MESHD_PREBUILT=/bin/meshd -add bin/meshd bin/e2e.test -test.v -test.run '$(GUEST_RUN)'
 
 check:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs the Debian packages that the demo, the bench and the tests use, unless
-# they are there: "tools.sh lab" those of the first two, "tools.sh" all. Run as
-# root; without root it only says what is missing.
+# they are there: "tools.sh lab" those of the first two, "tools.sh guest" those
+# of the emulated machine and its kernel, "tools.sh" all but these. Run as root;
+# without root it only says what is missing.
 set -eu
 
 missing=""
@@ -26,7 +27,29 @@ if [ "${1:-all}" = all ]; then
 	[ -e /usr/include/stdlib.h ] || missing="$missing libc6-dev"
 fi
 
-[ -n "$missing" ] || exit 0
+# The guest's kernel is unpacked, not installed: it is none of this machine's.
+guest_kernel() {
+	dir="$(dirname "$0")/../bin/guest.kernel"
+	[ ! -d "$dir" ] || return 0
+	[ "$(id -u)" != 0 ] || apt-get update -qq
+	image=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: \(linux-image-[^ ]*\).*/\1/p' | head -n 1)
+	[ -n "$image" ] || { echo "no package is known to hold the guest's kernel: apt-get update?" >&2; exit 1; }
+	echo "getting: $image"
+	rm -rf "$dir.part"
+	mkdir -p "$dir.part"
+	chmod 777 "$dir.part" # apt fetches as a user of its own
+	(cd "$dir.part" && apt-get download -qq "$image")
+	dpkg-deb -x "$dir.part"/*.deb "$dir.part"
+	rm "$dir.part"/*.deb
+	chmod 755 "$dir.part"
+	mv "$dir.part" "$dir"
+}
+[ "${1:-all}" != guest ] || need qemu-system-x86_64 qemu-system-x86
+
+if [ -z "$missing" ]; then
+	[ "${1:-all}" != guest ] || guest_kernel
+	exit 0
+fi
 if [ "$(id -u)" != 0 ]; then
 	echo "not root, so these packages cannot be installed:$missing" >&2
 	exit 0
@@ -34,3 +57,4 @@ fi
 echo "installing:$missing"
 apt-get update -qq
 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+[ "${1:-all}" != guest ] || guest_kernel

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// exitGuest is the code for a failure of the guest, not of its program.
+const exitGuest = 125
+
+// settings are the command line.
+type settings struct {
+	kernel  string
+	timeout time.Duration
+	memory  int // MiB
+	env     list
+	add     list
+	program []string
+}
+
+// list is a flag that may be given more than once.
+type list []string
+
+func (l *list) String() string     { return strings.Join(*l, " ") }
+func (l *list) Set(s string) error { *l = append(*l, s); return nil }
+
+func main() {
+	if os.Getpid() == 1 {
+		beInit()
+		return
+	}
+	var s settings
+	flag.StringVar(&s.kernel, "kernel", "", "folder of an unpacked linux-image package")
+	flag.DurationVar(&s.timeout, "timeout", 4*time.Minute, "end the guest after this")
+	flag.IntVar(&s.memory, "memory", 1536, "MiB of the guest")
+	flag.Var(&s.env, "env", "NAME=VALUE for the program; may be repeated")
+	flag.Var(&s.add, "add", "FILE or FILE:PATH to have in the guest; may be repeated")
+	flag.Parse()
+	s.program = flag.Args()
+	if s.kernel == "" || len(s.program) == 0 {
+		fmt.Fprintln(os.Stderr, "usage: guest -kernel DIR [flags] PROGRAM [ARGUMENT...]")
+		flag.PrintDefaults()
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	code, err := run(ctx, s)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "guest: %v\n", err)
+		code = exitGuest
+	}
+	stop()
+	os.Exit(code)
+}
+
+// run builds the guest's memory, boots it, and returns its program's exit code.
+func run(ctx context.Context, s settings) (int, error) {
+	image, err := findKernel(s.kernel)
+	if err != nil {
+		return 0, err
+	}
+	dir, err := os.MkdirTemp("", "meshd-guest-")
+	if err != nil {
+		return 0, fmt.Errorf("make a folder for the guest: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	initrd := filepath.Join(dir, "initrd")
+	if err := writeInitrd(initrd, s); err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	code, err := boot(ctx, dir, image, initrd, s.memory)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return 0, fmt.Errorf("not done within %v", s.timeout)
+	}
+	return code, err
+}
+
+// findKernel returns the one kernel below an unpacked package.
+func findKernel(dir string) (string, error) {
+	found, err := filepath.Glob(filepath.Join(dir, "boot/vmlinuz-*"))
+	if err != nil || len(found) != 1 {
+		return "", fmt.Errorf("want one kernel in %s/boot, have %v: run deploy/tools.sh guest", dir, found)
+	}
+	return found[0], nil
+}
