@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -155,5 +156,30 @@ func TestClosingTheLabEndsItsProcesses(t *testing.T) {
 	}
 	if err := sleep.Wait(); err == nil {
 		t.Error("a process outlived its lab")
+	}
+}
+
+func TestHostsHaveAnEtcOfTheirOwn(t *testing.T) {
+	before, err := os.ReadFile("/etc/hosts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	h, err := l.Public("server", Delay{}, netip.MustParseAddr("203.0.113.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Shell("echo 192.0.2.77 elsewhere > /etc/new && mv /etc/new /etc/hosts"); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := h.Run(t.Context(), "getent", "hosts", "elsewhere"); err != nil || !strings.HasPrefix(out, "192.0.2.77") {
+		t.Errorf("the host finds %q, %v in its hosts file", out, err)
+	}
+	if after, err := os.ReadFile("/etc/hosts"); err != nil || string(after) != string(before) {
+		t.Errorf("the machine's hosts file is now %q, %v", after, err)
 	}
 }
