@@ -2,6 +2,10 @@ package tunnel
 
 import "golang.zx2c4.com/wireguard/tun"
 
+// watcher is a TUN device whose events are made by a goroutine of the caller's.
+// Watch returns when the device is closed.
+type watcher interface{ Watch() }
+
 // steadyTUN is a TUN device whose link going down or up is nobody's business:
 // wireguard-go would close and reopen its bind, and the mesh's sockets with it.
 // Changes of the MTU pass.

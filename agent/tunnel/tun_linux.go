@@ -4,11 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/tun"
+
+	"meshd/agent/tunnel/tundev"
+	"meshd/agent/tunnel/vnet"
 )
 
 const tunPath = "/dev/net/tun"
@@ -18,7 +22,11 @@ const hintPrivilege = "run meshd as root, or give it CAP_NET_ADMIN (in a contain
 // openTUN makes a TUN device of this name with virtio headers, so that the
 // kernel passes bundles of segments (GSO, GRO). A name that exists is refused:
 // IFF_TUN_EXCL makes the kernel check that and create in one step.
-func openTUN(name string, mtu int) (tun.Device, error) {
+func openTUN(name string, mtu int, log *slog.Logger) (tun.Device, error) {
+	offloads, err := wantedOffloads(os.Getenv(offloadEnv))
+	if err != nil {
+		return nil, err
+	}
 	fd, err := unix.Open(tunPath, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, openError(err)
@@ -29,12 +37,32 @@ func openTUN(name string, mtu int) (tun.Device, error) {
 	}
 	// Not earlier: the netpoller takes a descriptor without a device for broken.
 	file := os.NewFile(uintptr(fd), tunPath)
-	dev, err := tun.CreateTUNFromFile(file, mtu)
+	dev, err := tundev.New(file, tundev.Config{MTU: mtu, Offloads: offloads, Log: log})
 	if err != nil {
 		file.Close()
 		return nil, fmt.Errorf("set up interface %q: %v", name, err)
 	}
 	return dev, nil
+}
+
+// offloadEnv switches superpackets off, for kernels that corrupt them, and for
+// hosts that forward into tunnels which can't take those of UDP.
+const offloadEnv = "MESHD_TUN_OFFLOAD"
+
+// wantedOffloads reads the value of offloadEnv.
+func wantedOffloads(value string) (vnet.Offloads, error) {
+	switch value {
+	case "", "on":
+		return vnet.Offloads{TCP: true, UDP: true}, nil
+	case "tcp":
+		return vnet.Offloads{TCP: true}, nil
+	case "off":
+		return vnet.Offloads{}, nil
+	}
+	return vnet.Offloads{}, &Error{
+		Message: fmt.Sprintf("%s is %q, which is not a way to use the interface", offloadEnv, value),
+		Hint:    "use on, tcp or off",
+	}
 }
 
 func createTUN(fd int, name string) error {

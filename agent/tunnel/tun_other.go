@@ -4,6 +4,7 @@ package tunnel
 
 import (
 	"fmt"
+	"log/slog"
 	"runtime"
 	"strings"
 
@@ -12,7 +13,7 @@ import (
 
 // openTUN makes wireguard-go's TUN of this system. macOS names its devices
 // itself: any other name than utun* becomes the next free one.
-func openTUN(name string, mtu int) (tun.Device, error) {
+func openTUN(name string, mtu int, _ *slog.Logger) (tun.Device, error) {
 	if runtime.GOOS == "darwin" && !strings.HasPrefix(name, "utun") {
 		name = "utun"
 	}

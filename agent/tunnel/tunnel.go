@@ -97,7 +97,7 @@ func New(c Config) (Tunnel, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
-	dev, err := openTUN(c.Interface, c.MTU)
+	dev, err := openTUN(c.Interface, c.MTU, c.Log)
 	if err != nil {
 		return nil, err
 	}

@@ -32,6 +32,9 @@ func newUserspace(c Config, dev tun.Device) (*userspace, error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	u := &userspace{name: name, bind: &bind{transport: c.Transport}, stop: stop}
+	if w, ok := dev.(watcher); ok {
+		u.tasks.Go(w.Watch)
+	}
 	steady := newSteadyTUN(dev)
 	u.tasks.Go(steady.run)
 	u.dev = device.NewDevice(steady, u.bind, newDeviceLog(c.Log))

@@ -128,7 +128,7 @@ func TestJoining(t *testing.T) {
 				t.Errorf("%s (%s): joined %v, want %v", name, family.words, joined, row.joined)
 				continue
 			}
-			if out := cutAll(t, frames); !equivalent(in, out) {
+			if out := cutAll(t, frames); !vnettest.Equivalent(in, out) {
 				t.Errorf("%s (%s): cut again\n%x, want\n%x", name, family.words, out, in)
 			}
 		}
@@ -142,24 +142,6 @@ func cutAll(t testing.TB, frames [][]byte) (packets [][]byte) {
 		packets = append(packets, cut(t, f)...)
 	}
 	return packets
-}
-
-// equivalent tells whether packets came through as they were, but for what
-// joining may change (see the package's documentation).
-func equivalent(in, out [][]byte) bool {
-	return slices.EqualFunc(in, out, func(p, q []byte) bool { return bytes.Equal(canonical(p), canonical(q)) })
-}
-
-// canonical takes out the identification of packets that are atomic, with its
-// part in the checksum.
-func canonical(p []byte) []byte {
-	if len(p) < ipv4HeaderLen || p[0] != 0x45 || be.Uint16(p[6:]) != fragmentDF || fold(sum(p[:20], 0)) != 0xffff {
-		return p
-	}
-	p = slices.Clone(p)
-	clear(p[4:6])
-	clear(p[10:12])
-	return p
 }
 
 func TestOrder(t *testing.T) {
@@ -214,7 +196,7 @@ func TestLimits(t *testing.T) {
 		if !slices.Equal(got, test.want) {
 			t.Errorf("%s: frames of %d, want %d", name, got, test.want)
 		}
-		if !equivalent(in, cutAll(t, frames)) {
+		if !vnettest.Equivalent(in, cutAll(t, frames)) {
 			t.Errorf("%s: the packets changed", name)
 		}
 	}
@@ -239,7 +221,7 @@ func TestRefused(t *testing.T) {
 		if err := c.Flush(); err != nil {
 			t.Fatal(err)
 		}
-		if len(r.frames) != 4 || !equivalent(in, cutAll(t, r.frames)) {
+		if len(r.frames) != 4 || !vnettest.Equivalent(in, cutAll(t, r.frames)) {
 			t.Errorf("frames %x", r.frames)
 		}
 	}

@@ -110,7 +110,7 @@ func FuzzCoalescer(f *testing.F) {
 		}
 		for key := range uint32(4) {
 			p, q := ofFlow(in, key), ofFlow(out, key)
-			if !equivalent(p, q) {
+			if !vnettest.Equivalent(p, q) {
 				t.Fatalf("flow %d:\n%x, want\n%x", key, q, p)
 			}
 		}
@@ -174,7 +174,7 @@ func sameButChecksum(p, q []byte) bool {
 	if s.udp {
 		at = s.start + udpChecksumAt
 	}
-	p, q = slices.Clone(canonical(p)), slices.Clone(canonical(q))
+	p, q = slices.Clone(vnettest.Canonical(p)), slices.Clone(vnettest.Canonical(q))
 	clear(p[at : at+2])
 	clear(q[at : at+2])
 	return bytes.Equal(p, q)

@@ -73,3 +73,9 @@ const (
 	tcpECE = 0x40
 	tcpCWR = 0x80
 )
+
+// IsSuper tells whether a frame that begins with this header is a superpacket.
+func IsSuper(header []byte) bool { return header[1] != gsoNone }
+
+// IsUDP tells whether it is one of UDP.
+func IsUDP(header []byte) bool { return header[1] == gsoUDP }

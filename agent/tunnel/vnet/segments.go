@@ -13,28 +13,28 @@ const maxHead = 256
 // superpacket as Linux would cut them (tcp_gso_segment, __udp_gso_segment). The
 // zero value has no segments. It is unsafe for concurrent use.
 type Segments struct {
-	packet   []byte
-	next     int // where in packet the payload of the next segment begins
-	size     int // payload of a segment
-	finished bool
+	packet []byte
+	more   bool // there is a next packet
+	lone   bool // it is packet as it is
 
-	lone bool // packet is to be passed as it is
-
+	// Of a superpacket:
 	udp, v4      bool
-	headLen      int // IP's and the transport's
-	start        int // of the transport header in head
+	start        int  // of the transport header
+	headLen      int  // IP's and the transport's
+	size         int  // payload of a segment
+	next         int  // where the payload of the next segment begins
+	first        bool // that is the first one
 	flags        uint8
 	seq          uint32
 	id           uint16
-	ipSum, l4Sum uint64 // of head, what differs between segments left out
-	first        bool
 	head         [maxHead]byte
+	ipSum, l4Sum uint64 // of head, what differs between segments left out
 }
 
 // Reset starts on a frame (a virtio header and an IP packet), which it writes
 // to. After an error there are no segments.
 func (s *Segments) Reset(frame []byte) error {
-	s.finished = true
+	s.more = false
 	h, packet, err := parseHeader(frame)
 	if err != nil {
 		return err
@@ -57,7 +57,7 @@ func (s *Segments) resetLone(h header, packet []byte) error {
 		}
 		putChecksum(packet[at:], sum(packet[start:], 0), true)
 	}
-	s.packet, s.lone, s.finished = packet, true, false
+	s.packet, s.lone, s.more = packet, true, true
 	return nil
 }
 
@@ -103,7 +103,7 @@ func (s *Segments) resetMany(h header, packet []byte) error {
 		base = add(uint64(partial), uint64(^uint16(swap16(len(packet)-s.start))))
 	}
 	s.keepHead(packet, base, checksumAt)
-	s.packet, s.lone, s.finished = packet, false, false
+	s.packet, s.lone, s.more = packet, false, true
 	s.next, s.first = s.headLen, true
 	return nil
 }
@@ -177,14 +177,14 @@ func (s *Segments) keepHead(packet []byte, base uint64, checksumAt int) {
 // the payload before it.
 func (s *Segments) Next() (packet []byte, ok bool) {
 	switch {
-	case s.finished:
+	case !s.more:
 		return nil, false
 	case s.lone:
-		s.finished = true
+		s.more = false
 		return s.packet, true
 	}
 	end := min(s.next+s.size, len(s.packet))
-	s.finished = end == len(s.packet)
+	s.more = end < len(s.packet)
 	packet = s.packet[s.next-s.headLen : end : end]
 	s.stamp(packet, end-s.next)
 	s.next, s.first = end, false
@@ -222,7 +222,7 @@ func (s *Segments) stamp(packet []byte, n int) {
 // what answers congestion is said once, by the first (RFC 3168 §6.1.2).
 func (s *Segments) segmentFlags() uint8 {
 	flags := s.flags
-	if !s.finished {
+	if s.more {
 		flags &^= tcpFIN | tcpPSH
 	}
 	if !s.first {

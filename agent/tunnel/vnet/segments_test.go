@@ -258,3 +258,10 @@ func BenchmarkSegments(b *testing.B) {
 		}
 	}
 }
+
+func TestSegmentsZeroValue(t *testing.T) {
+	var s Segments
+	if p, ok := s.Next(); ok {
+		t.Errorf("packet %x", p)
+	}
+}

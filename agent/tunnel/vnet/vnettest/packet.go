@@ -4,8 +4,10 @@
 package vnettest
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 )
 
 // Packet describes a TCP or UDP packet. Zero fields but those of TCP's numbers
@@ -178,6 +180,24 @@ func Valid(b []byte) bool {
 		}
 	}
 	return fold(words(addrs)+uint64(proto)+uint64(len(b)-start)+words(b[start:])) == 0xffff
+}
+
+// Equivalent tells whether packets came through as they were, but for the
+// identification of those that are atomic (RFC 6864 §4.1).
+func Equivalent(in, out [][]byte) bool {
+	return slices.EqualFunc(in, out, func(p, q []byte) bool { return bytes.Equal(Canonical(p), Canonical(q)) })
+}
+
+// Canonical takes the identification out of an atomic IPv4 packet without
+// options, with its part in the checksum. Others are returned as they are.
+func Canonical(p []byte) []byte {
+	if len(p) < 20 || p[0] != 0x45 || be.Uint16(p[6:]) != 0x4000 || fold(words(p[:20])) != 0xffff {
+		return p
+	}
+	p = slices.Clone(p)
+	clear(p[4:6])
+	clear(p[10:12])
+	return p
 }
 
 func words(b []byte) (sum uint64) {
