@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -62,14 +63,20 @@ func (removed) isEvent()  {}
 // control keeps the connection to the hub: it joins if it has to, follows the
 // map stream, and publishes. Whatever becomes of it, the mesh stays up.
 type control struct {
-	client  *api.Client
-	join    *meshdv1.JoinRequest // nil: a member already
-	newKey  *Key                 // the hub does not know this key yet; nil: it does
-	version string
-	log     *slog.Logger
-	local   *latest[punch.Local] // what to publish
-	kick    chan struct{}        // capacity 1: do not wait, try now
-	events  chan<- event
+	client   *api.Client
+	join     *meshdv1.JoinRequest // nil: a member already
+	newKey   *Key                 // the hub does not know this key yet; nil: it does
+	identity []byte               // own public keys: Ed25519
+	key      Key                  // and WireGuard's
+	version  string
+	log      *slog.Logger
+	local    *latest[punch.Local] // what to publish; its wake is for both
+	services *latest[announced]
+	netmap   atomic.Pointer[Netmap] // as last heard; nil: no member yet
+	kick     chan struct{}          // capacity 1: do not wait, try now
+	events   chan<- event
+
+	known *announced // what the hub has taken on this connection; the publisher's
 }
 
 // run works until ctx ends or the hub refuses; it reports everything by events.
@@ -155,6 +162,7 @@ func (c *control) follow(ctx context.Context) (up bool, err error) {
 	}
 	var netmap *Netmap
 	var publisher *task
+	c.known = nil
 	defer func() {
 		cancel(nil) // before Close, which would wait for the rest of the stream
 		publisher.stop()
@@ -187,6 +195,7 @@ func because(ctx context.Context, err error) error {
 // used ends the connection: the next one starts with a full map.
 func (c *control) hear(ctx context.Context, netmap *Netmap, msg *meshdv1.MapResponse) (*Netmap, error) {
 	if self := msg.GetSelf(); self.GetPending() {
+		c.netmap.Store(nil)
 		c.tell(ctx, pending{self.GetName()})
 		return nil, nil
 	}
@@ -195,47 +204,13 @@ func (c *control) hear(ctx context.Context, netmap *Netmap, msg *meshdv1.MapResp
 		return nil, fmt.Errorf("the coordinator sent a map that cannot be used: %w", err)
 	}
 	if next != netmap {
+		c.netmap.Store(next)
+		if netmap == nil || netmap.Self.Name != next.Self.Name || netmap.Self.RelayKey != next.Self.RelayKey {
+			c.local.poke() // there is a key to sign by now, or another
+		}
 		c.tell(ctx, mapped{next, time.Until(time.UnixMilli(msg.GetHubTimeUnixMs()))})
 	}
 	return next, nil
-}
-
-// publish sends what there is to publish, and again whenever it is told to. If
-// the hub can't be reached it cuts the stream that shares its connection.
-func (c *control) publish(ctx context.Context, cut context.CancelCauseFunc) error {
-	var wait backoff
-	for {
-		var again <-chan time.Time
-		switch err := c.publishOnce(ctx); {
-		case err == nil:
-			wait.reset()
-		case connect.IsWireError(err): // heard, and not liked: the stream is fine
-			c.log.Warn("endpoints not published", "err", err)
-			again = time.After(wait.next())
-		default:
-			cut(err)
-			return nil
-		}
-		select {
-		case <-c.local.wake:
-		case <-again:
-		case <-ctx.Done():
-			return nil
-		}
-	}
-}
-
-func (c *control) publishOnce(ctx context.Context) error {
-	local := c.local.get()
-	if local == nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
-	defer cancel()
-	_, err := c.client.Control.Publish(ctx, &meshdv1.PublishRequest{
-		Endpoints: endpointsOf(local.Candidates), Nat: natProto(local.NAT),
-	})
-	return err
 }
 
 // check makes sure, after the host's network changed, that the connection lives:
@@ -243,17 +218,6 @@ func (c *control) publishOnce(ctx context.Context) error {
 func (c *control) check() {
 	signal(c.kick)
 	c.local.poke()
-}
-
-// goodbye withdraws the endpoints, if the hub is there to hear it.
-func (c *control) goodbye(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, goodbyeTimeout)
-	defer cancel()
-	_, err := c.client.Control.Publish(ctx, &meshdv1.PublishRequest{})
-	if err != nil {
-		c.log.Debug("endpoints not withdrawn", "err", err)
-	}
-	return err
 }
 
 // joinError tells a refused join from a lost membership.

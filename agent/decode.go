@@ -131,14 +131,6 @@ func candidatesOf(vs []*meshdv1.Endpoint) []wire.Candidate {
 	return cs
 }
 
-func endpointsOf(cs []wire.Candidate) []*meshdv1.Endpoint {
-	vs := make([]*meshdv1.Endpoint, len(cs))
-	for i, c := range cs {
-		vs[i] = &meshdv1.Endpoint{Address: c.Addr.String(), Kind: c.Kind.String()}
-	}
-	return vs
-}
-
 var kinds = map[string]wire.CandidateKind{
 	"host": wire.Host, "reflexive": wire.Reflexive, "mapped": wire.Mapped, "observed": wire.Observed, "guess": wire.Guess,
 }

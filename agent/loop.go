@@ -42,6 +42,7 @@ type loop struct {
 	name     string    // as the hub gave it, before there is a map
 	rebuilt  time.Time // when the mesh last broke
 	local    *latest[punch.Local]
+	services *latest[announced]    // of state.Services
 	moved    chan struct{}         // capacity 1: the way out of this host changed
 	marred   chan struct{}         // capacity 1: our interface is not as we made it
 	relays   []netip.AddrPort      // the hub's relay, as last resolved
@@ -58,7 +59,7 @@ func newLoop(a *Agent, f folder) (*loop, error) {
 	l := &loop{
 		Agent: a, log: a.cfg.Log, folder: f, phase: localapi.Stopped,
 		events: make(chan event), resolved: make(chan []netip.AddrPort),
-		moved: make(chan struct{}, 1), marred: make(chan struct{}, 1), local: newLatest[punch.Local](),
+		moved: make(chan struct{}, 1), marred: make(chan struct{}, 1), local: newLatest[punch.Local](), services: newLatest[announced](),
 		retry: stoppedTimer(), save: stoppedTimer(), warm: stoppedTimer(),
 	}
 	var err error
@@ -68,6 +69,7 @@ func newLoop(a *Agent, f folder) (*loop, error) {
 	if l.identity, err = f.identity(); err != nil {
 		return nil, err
 	}
+	l.announce()
 	l.private, err = f.key()
 	return l, err
 }

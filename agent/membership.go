@@ -41,7 +41,8 @@ func (l *loop) connect(ctx context.Context, h *hub, join *meshdv1.JoinRequest) {
 	l.asked, l.joining, l.linked, l.since, l.hubErr = h, join != nil, false, time.Now(), nil
 	l.control = &control{
 		client: api.Dial(api.ClientConfig{Hosts: h.Hosts, Port: h.Port, Pin: h.Pin, Identity: l.identity}),
-		join:   join, version: l.cfg.Version, log: l.log, local: l.local, kick: make(chan struct{}, 1), events: l.events,
+		join:   join, identity: l.identity.Public(), key: l.private.public(), version: l.cfg.Version, log: l.log,
+		local: l.local, services: l.services, kick: make(chan struct{}, 1), events: l.events,
 	}
 	if key := l.private.public(); join == nil && l.state.Key != key {
 		l.control.newKey = &key
@@ -112,6 +113,8 @@ func (l *loop) react(ctx context.Context, e event) error {
 		l.lost(e.err)
 	case removed:
 		l.expel()
+	case settled:
+		l.settle(e)
 	}
 	return nil
 }

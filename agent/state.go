@@ -17,6 +17,7 @@ import (
 
 	"meshd/agent/localapi"
 	"meshd/coordinator/api"
+	"meshd/dnssd"
 )
 
 // stateVersion is the layout of the state folder. It is raised when an older
@@ -48,6 +49,9 @@ type state struct {
 	PortMapping string `json:"port_mapping,omitempty"`
 	// Advertise are the endpoints that the owner forwards.
 	Advertise []netip.AddrPort `json:"advertise,omitempty"`
+	// Services are what this host announces, and Published what the hub may have.
+	Services  []dnssd.Service `json:"services,omitempty"`
+	Published []dnssd.Service `json:"published,omitempty"`
 	// ClockOffset is the hub's time minus this host's, so that a wrong clock
 	// does no harm when the hub is away.
 	ClockOffset time.Duration `json:"clock_offset_ns"`

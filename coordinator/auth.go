@@ -25,7 +25,6 @@ const (
 var rights = map[string]right{
 	meshdv1connect.ControlServiceJoinProcedure:      anyone,
 	meshdv1connect.ControlServiceMapProcedure:       member,
-	meshdv1connect.ControlServicePublishProcedure:   member,
 	meshdv1connect.ControlServiceRotateKeyProcedure: member,
 	meshdv1connect.ControlServiceLeaveProcedure:     member,
 
@@ -37,6 +36,8 @@ var rights = map[string]right{
 	meshdv1connect.AdminServiceRenameMemberProcedure:  owner,
 	meshdv1connect.AdminServiceExpireMemberProcedure:  owner,
 	meshdv1connect.AdminServiceDeleteMemberProcedure:  owner,
+	meshdv1connect.AdminServiceAddClientProcedure:     owner,
+	meshdv1connect.AdminServiceClientConfigProcedure:  owner,
 	meshdv1connect.AdminServiceStatusProcedure:        owner,
 }
 

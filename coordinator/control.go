@@ -128,24 +128,6 @@ func (c *Coordinator) pump(
 
 func isJSON(h http.Header) bool { return strings.Contains(h.Get("Content-Type"), "json") }
 
-// Publish implements the method of that name; see control.proto.
-func (s *controlService) Publish(ctx context.Context, r *meshdv1.PublishRequest) (*meshdv1.PublishResponse, error) {
-	endpoints, err := endpointsOf(r.GetEndpoints())
-	if err != nil {
-		return nil, err
-	}
-	id := memberOf(ctx)
-	var generation uint32
-	stopped := s.c.do(ctx, func() {
-		err = s.c.handle(Publish{ID: id, Endpoints: endpoints, NAT: natOf(r.GetNat()), Relaying: r.GetRelay()})
-		generation = s.c.network.members[id].Generation
-	})
-	if stopped != nil {
-		return nil, stopped
-	}
-	return &meshdv1.PublishResponse{Generation: generation}, err
-}
-
 // RotateKey implements the method of that name; see control.proto.
 func (s *controlService) RotateKey(ctx context.Context, r *meshdv1.RotateKeyRequest) (*meshdv1.RotateKeyResponse, error) {
 	if len(r.GetWireguardKey()) != len(PublicKey{}) {

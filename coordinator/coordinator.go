@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"crypto/ecdh"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -74,7 +75,8 @@ type Coordinator struct {
 	roster   *roster
 
 	relay   *relay.Server
-	names   *names // by DNS; nil: not asked for
+	hubKey  *ecdh.PrivateKey // of the mesh: plain members shake hands with it
+	names   *names           // by DNS
 	control net.Listener
 	admin   net.Listener
 }
@@ -142,6 +144,7 @@ func (c *Coordinator) openState(config Config) (err error) {
 		}
 	}
 	c.network, c.mesh, c.zone = NewNetwork(state), state.Settings.Mesh, state.Settings.Zone
+	c.hubKey = hubKey(state.Settings.RelaySecret)
 	return state.Settings.agree(config.Wishes)
 }
 
@@ -314,7 +317,7 @@ func (c *Coordinator) flush() {
 // and have not come back.
 func (c *Coordinator) disconnectMissing() {
 	for _, m := range c.network.Members() {
-		if m.Online && c.fanout.subscribers[m.ID] == nil {
+		if m.Online && !m.Plain && c.fanout.subscribers[m.ID] == nil {
 			c.handleQuietly(Disconnect{m.ID})
 		}
 	}

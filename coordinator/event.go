@@ -3,6 +3,8 @@ package coordinator
 import (
 	"net/netip"
 	"time"
+
+	"meshd/dnssd"
 )
 
 // Event is something that happened or is asked for; see [Network.Decide].
@@ -52,12 +54,15 @@ type (
 	}
 	// Disconnect says that a member has no map stream any more.
 	Disconnect struct{ ID MemberID }
-	// Publish replaces a member's endpoints, NAT behaviour and offer to relay.
+	// Publish replaces what a member says of itself: endpoints, NAT behaviour,
+	// offer to relay, services and text.
 	Publish struct {
 		ID        MemberID
 		Endpoints []Endpoint
 		NAT       NAT
 		Relaying  bool
+		Services  []dnssd.Service
+		Text      []string
 	}
 	// Observe says where a member's relay session comes from; a zero address
 	// means that it ended.
@@ -65,6 +70,16 @@ type (
 		ID   MemberID
 		Addr netip.AddrPort
 		Via  string // udp or tls
+	}
+	// AddPlain makes a device with WireGuard alone a member.
+	AddPlain struct {
+		Name      string
+		WireGuard PublicKey
+	}
+	// Handshake says that a plain member was heard, and from where.
+	Handshake struct {
+		ID   MemberID
+		Addr netip.AddrPort
 	}
 	// Tick lets time pass: what has expired is dropped. Up is since when members
 	// have been able to connect; nobody was offline before.
@@ -83,4 +98,6 @@ func (Connect) event()    {}
 func (Disconnect) event() {}
 func (Publish) event()    {}
 func (Observe) event()    {}
+func (AddPlain) event()   {}
+func (Handshake) event()  {}
 func (Tick) event()       {}

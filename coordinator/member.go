@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"meshd/dnssd"
 )
 
 // MemberID names a member, and its relay session. Zero names nobody; a number
@@ -49,11 +51,14 @@ type Member struct {
 	Standing  Standing
 	Ephemeral bool // deleted when it has been offline for EphemeralGrace
 	Tags      []string
-	Key       KeyID     // the key that admitted it
-	Created   time.Time // when it joined
-	Expires   time.Time // when it becomes Expired; zero: never
-	Version   string    // of the agent, as it says
-	Signature []byte    // by the mesh's root key; empty while a mesh has none
+	Key       KeyID           // the key that admitted it
+	Created   time.Time       // when it joined
+	Expires   time.Time       // when it becomes Expired; zero: never
+	Version   string          // of the agent, as it says
+	Signature []byte          // by the mesh's root key; empty while a mesh has none
+	Services  []dnssd.Service // that it announces
+	Text      []string        // of its DNS-SD text record, "key=value"
+	Plain     bool            // it runs WireGuard, and nothing of ours
 
 	Presence
 }
@@ -68,7 +73,8 @@ type Presence struct {
 	NAT        NAT
 	Relaying   bool           // it relays for members that it may talk with
 	Relay      string         // how its relay session is bound: udp, tls or ""
-	Observed   netip.AddrPort // where that session comes from
+	Observed   netip.AddrPort // where that session comes from, or a plain member's handshakes
+	Heard      time.Time      // a plain member's last handshake; not in the store
 }
 
 // Endpoint is an address at which a member may be reached.

@@ -1,45 +1,47 @@
 package coordinator
 
 import (
-	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 
 	"connectrpc.com/connect"
 
+	"meshd/coordinator/api"
 	"meshd/dnssd"
 )
 
-// names serves the mesh's zone by DNS. Nil names serve nothing.
+// names serves the mesh's zone by DNS: over the control connection always, and
+// at a port of its own if that is asked for.
 type names struct {
 	zone   *dnssd.Zone
 	server *dnssd.Server
-	udp    net.PacketConn
+	udp    net.PacketConn // nil: no port of its own
 	tcp    net.Listener
 }
 
 // newNames binds the DNS port, if one is asked for, and fills the zone.
 func (c *Coordinator) newNames(config Config) (*names, error) {
-	if !config.DNS.IsValid() {
-		return nil, nil
-	}
 	s := c.network.settings
 	prefixes := []netip.Prefix{s.Prefix4, s.Prefix6}
 	zone, err := dnssd.NewZone(dnssd.ZoneConfig{Name: s.Zone, Prefixes: prefixes, Server: numeric(c.hosts)})
 	if err != nil {
-		return nil, Errorf(connect.CodeFailedPrecondition, "start without --dns-listen", "serve zone %q: %w", s.Zone, err)
+		return nil, Errorf(connect.CodeFailedPrecondition, hintStore, "serve zone %q: %w", s.Zone, err)
 	}
 	n := &names{zone: zone}
-	if n.udp, n.tcp, err = dnssd.Listen(context.Background(), config.DNS); err != nil {
-		return nil, Errorf(connect.CodeFailedPrecondition, "choose another address or port by --dns-listen", "%w", err)
+	server := dnssd.ServerConfig{
+		Zone: zone, Log: c.log, Access: access(prefixes, config.DNSPublic), Secret: c.tsigSecret, Publish: c.publishNames,
 	}
-	n.server = dnssd.NewServer(dnssd.ServerConfig{
-		Zone: zone, UDP: []net.PacketConn{n.udp}, TCP: []net.Listener{n.tcp}, Log: c.log,
-		Access: access(prefixes, config.DNSPublic), Secret: c.tsigSecret, Publish: c.publishNames,
-	})
+	if config.DNS.IsValid() {
+		if n.udp, n.tcp, err = dnssd.Listen(context.Background(), config.DNS); err != nil {
+			return nil, Errorf(connect.CodeFailedPrecondition, "choose another address or port by --dns-listen", "%w", err)
+		}
+		server.UDP, server.TCP = []net.PacketConn{n.udp}, []net.Listener{n.tcp}
+	}
+	n.server = dnssd.NewServer(server)
 	for _, m := range c.network.Members() {
 		c.list(n, Member{}, m)
 	}
@@ -81,22 +83,24 @@ func (c *Coordinator) tsigSecret(member string) ([]byte, bool) {
 	return k.Secret[:], err == nil
 }
 
-// publishNames takes in what a member says of itself by DNS UPDATE: the same as
-// by the Publish method.
+// publishNames takes in what a member says of itself by DNS UPDATE, its agent or
+// anyone else who has its key: the one way in for endpoints.
 func (c *Coordinator) publishNames(ctx context.Context, member string, p dnssd.Publication) error {
-	if len(p.Services) > 0 || len(p.Text) > 0 {
-		return errors.New("this coordinator stores endpoints only, no services or text")
-	}
 	e, ok := c.roster.named(member)
 	if !ok {
-		return errors.New("no such member")
+		return fmt.Errorf("%w: no active member has the name %q", dnssd.ErrRefused, member)
 	}
-	var err error
-	stopped := c.do(ctx, func() {
-		was := c.network.members[e.member.ID]
-		err = c.handle(Publish{ID: was.ID, Endpoints: published(p), NAT: was.NAT, Relaying: was.Relaying})
+	nat, relaying, err := api.ParseTraits(p.Traits)
+	if err != nil {
+		return fmt.Errorf("%w: %w", dnssd.ErrRefused, err)
+	}
+	err = c.submit(ctx, Publish{
+		ID: e.member.ID, Endpoints: published(p), NAT: natOf(nat), Relaying: relaying, Services: p.Services, Text: p.Text,
 	})
-	return cmp.Or(stopped, err)
+	if refusal, ok := errors.AsType[*Error](err); ok && refusal.Code != connect.CodeUnavailable {
+		return fmt.Errorf("%w: %w", dnssd.ErrRefused, err)
+	}
+	return err
 }
 
 // published are the endpoints of a publication. The one that its owner calls the
@@ -116,7 +120,7 @@ func published(p dnssd.Publication) []Endpoint {
 
 // list has the zone follow one member's change. A zero Member stands for none.
 func (c *Coordinator) list(n *names, before, after Member) {
-	if n == nil {
+	if n == nil { // the first members come before there is a zone
 		return
 	}
 	if before.Active() && (!after.Active() || before.Name != after.Name) {
@@ -141,20 +145,18 @@ func zoneMember(m Member) dnssd.Member {
 		candidates = append(candidates, dnssd.Candidate{Kind: e.Kind, Addr: e.Addr})
 	}
 	z.Publication = dnssd.Publish(candidates)
+	z.Traits, z.Services, z.Text = api.Traits(natRecord(m.NAT), m.Relaying), m.Services, m.Text
 	return z
 }
 
 // run answers until ctx ends.
 func (n *names) run(ctx context.Context) error {
-	if n == nil {
-		return nil
-	}
 	return n.server.Run(ctx)
 }
 
 // close gives the port back; after run it has been.
 func (n *names) close() {
-	if n != nil {
+	if n != nil && n.udp != nil {
 		n.udp.Close()
 		n.tcp.Close()
 	}

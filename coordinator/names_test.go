@@ -51,8 +51,7 @@ func answer(t *testing.T, server netip.AddrPort, name, qtype string) string {
 func TestNamesOfMembers(t *testing.T) {
 	h, server := withNames(t, true)
 	nas := h.join("nas", h.key(&meshdv1.CreateKeyRequest{Approved: true}))
-	at := nas.watch()
-	self := at.next().GetSelf()
+	self := nas.watch().next().GetSelf()
 	peer := dnssd.InstanceLabel([32]byte(nas.identity.Public())) + "._wireguard._udp.home.internal"
 
 	t.Log("a member has addresses, and as soon as it says where it is, an endpoint")
@@ -62,10 +61,7 @@ func TestNamesOfMembers(t *testing.T) {
 	if got := answer(t, server, peer, "SRV"); got != "NXDOMAIN" {
 		t.Errorf("got %s before there is an endpoint", got)
 	}
-	publish := &meshdv1.PublishRequest{Endpoints: []*meshdv1.Endpoint{
-		{Address: "192.168.1.2:41641", Kind: "host"}, {Address: "203.0.113.9:2000", Kind: "reflexive"},
-	}}
-	if _, err := nas.client.Control.Publish(t.Context(), publish); err != nil {
+	if err := nas.publish(at("host 192.168.1.2:41641", "reflexive 203.0.113.9:2000")); err != nil {
 		t.Fatal(err)
 	}
 	if got := answer(t, server, peer, "SRV"); got != "0 0 2000 "+peer+"." {
@@ -78,12 +74,12 @@ func TestNamesOfMembers(t *testing.T) {
 		t.Errorf("a stranger is told %s", got)
 	}
 
-	t.Log("an update by its own key is what Publish is; by another key nothing happens")
+	t.Log("its key does the same by plain DNS; by another key nothing happens")
 	key, err := dnssd.DeriveKey(self.GetRelayKey(), "home.internal", "nas", nas.identity.Public())
 	if err != nil {
 		t.Fatal(err)
 	}
-	moved := dnssd.Publish([]dnssd.Candidate{{Kind: "mapped", Addr: netip.MustParseAddrPort("203.0.113.9:3000")}})
+	moved := at("mapped 203.0.113.9:3000")
 	if err := update(t, server, nas, key, moved); err != nil {
 		t.Fatal(err)
 	}

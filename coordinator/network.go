@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+
+	"meshd/dnssd"
 )
 
 const (
@@ -152,6 +154,10 @@ func (n *Network) Decide(now time.Time, e Event) ([]Change, error) {
 		return n.presence(e.ID, func(p *Presence) { p.Online, p.LastSeen = false, now })
 	case Publish:
 		return n.publish(now, e)
+	case AddPlain:
+		return n.addPlain(now, e)
+	case Handshake:
+		return n.presence(e.ID, func(p *Presence) { p.hear(now, e.Addr) })
 	case Observe:
 		return n.presence(e.ID, func(p *Presence) { p.observe(now, e) })
 	}
@@ -282,15 +288,20 @@ func (n *Network) publish(now time.Time, e Publish) ([]Change, error) {
 	if err := cmp.Or(checkEndpoints(e.Endpoints), e.NAT.check()); err != nil {
 		return nil, err
 	}
-	return n.presence(e.ID, func(p *Presence) {
-		p.Relaying = e.Relaying
-		endpoints := refreshed(e.Endpoints, p.observedUDP())
-		if slices.Equal(endpoints, p.Endpoints) && e.NAT == p.NAT {
-			return
-		}
-		p.Endpoints, p.NAT = endpoints, e.NAT
-		p.raise(now)
-	})
+	m, ok := n.members[e.ID]
+	if !ok {
+		return nil, gone(e.ID)
+	}
+	announced := !slices.EqualFunc(m.Services, e.Services, dnssd.Service.Equal) || !slices.Equal(m.Text, e.Text)
+	m.Services, m.Text, m.Relaying = e.Services, e.Text, e.Relaying
+	if endpoints := refreshed(e.Endpoints, m.observedUDP()); !slices.Equal(endpoints, m.Endpoints) || e.NAT != m.NAT {
+		m.Endpoints, m.NAT = endpoints, e.NAT
+		m.raise(now)
+	}
+	if announced { // unlike endpoints, nobody would say it again after a crash
+		return []Change{PutMember{m}}, nil
+	}
+	return []Change{PutPresence{e.ID, m.Presence}}, nil
 }
 
 // tick drops what has had its time.
@@ -304,6 +315,9 @@ func (n *Network) tick(now, up time.Time) []Change {
 		case m.Standing == Approved && !m.Expires.IsZero() && !now.Before(m.Expires):
 			m.Standing = Expired
 			changes = append(changes, PutMember{m})
+		case m.Plain && m.Online && now.Sub(latest(up, m.Heard)) > plainPatience:
+			m.Online, m.LastSeen = false, latest(m.LastSeen, m.Heard)
+			changes = append(changes, PutPresence{m.ID, m.Presence})
 		}
 	}
 	for _, k := range n.Keys() {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	meshdv1 "meshd/coordinator/api/meshd/v1"
+	"meshd/dnssd"
 	"meshd/punch/wire"
 )
 
@@ -22,6 +23,9 @@ func memberRecord(m Member) *meshdv1.Member {
 		Tags:         m.Tags,
 		Signature:    m.Signature,
 		Relay:        m.Relaying,
+		Services:     serviceRecords(m.Services),
+		Text:         m.Text,
+		Plain:        m.Plain,
 	}
 	for _, a := range m.Addresses() {
 		r.Addresses = append(r.Addresses, a.String())
@@ -31,6 +35,17 @@ func memberRecord(m Member) *meshdv1.Member {
 		r.Endpoints = append(r.Endpoints, &meshdv1.Endpoint{Address: e.Addr.String(), Kind: e.Kind})
 	}
 	return r
+}
+
+func serviceRecords(list []dnssd.Service) (records []*meshdv1.Service) {
+	for _, s := range list {
+		r := &meshdv1.Service{Instance: s.Instance, Type: s.Type, Port: uint32(s.Port), Text: s.Text, Host: s.Host}
+		for _, a := range s.Addresses {
+			r.Addresses = append(r.Addresses, a.String())
+		}
+		records = append(records, r)
+	}
+	return records
 }
 
 // selfRecord is a member as it sees itself. Who is not active is told nothing
@@ -91,19 +106,6 @@ func natOf(r *meshdv1.Nat) NAT {
 		Mapping: r.GetMapping(), Filtering: r.GetFiltering(), Allocation: r.GetAllocation(),
 		Delta: r.GetDelta(), Low: r.GetLow(), High: r.GetHigh(),
 	}
-}
-
-// endpointsOf reads what an agent publishes; [checkEndpoints] judges it.
-func endpointsOf(records []*meshdv1.Endpoint) ([]Endpoint, error) {
-	var endpoints []Endpoint
-	for _, r := range records {
-		addr, err := netip.ParseAddrPort(r.GetAddress())
-		if err != nil {
-			return nil, invalid("endpoint %q is no address and port", r.GetAddress())
-		}
-		endpoints = append(endpoints, Endpoint{Addr: netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), Kind: r.GetKind()})
-	}
-	return endpoints, nil
 }
 
 // unix turns a time into the protocol's seconds; zero means never on both sides.

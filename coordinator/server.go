@@ -3,6 +3,8 @@ package coordinator
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -22,7 +24,7 @@ const (
 	pingAfter     = 15 * time.Second
 	pingTimeout   = 10 * time.Second
 	maxHeader     = 16 << 10
-	maxRequest    = 64 << 10 // the largest is a Publish of 64 endpoints, 4 KB
+	maxRequest    = 64 << 10 // the largest is a DNS message
 	compressFrom  = 4 << 10  // full maps are worth it, deltas are encoded once for all
 	stopTimeout   = 2 * time.Second
 )
@@ -32,6 +34,7 @@ func (c *Coordinator) controlServer() *http.Server {
 	mux := http.NewServeMux()
 	mux.Handle(meshdv1connect.NewControlServiceHandler(&controlService{c: c, attempts: newAttempts()}, c.options()...))
 	mux.Handle(relayPath, c.webSocketRelay())
+	mux.Handle("POST "+api.DNSPath, c.dnsQueries())
 	s := c.server(api.Authenticate(withResponseControl(mux)))
 	s.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout}
 	s.ConnContext = withGuarded
@@ -90,16 +93,49 @@ func (c *Coordinator) serve(ctx context.Context, s *http.Server, ln net.Listener
 // webSocketRelay lets active members relay over TCP.
 func (c *Coordinator) webSocketRelay() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		m, err := c.caller(r.Context())
-		if err == nil && !m.Active() {
-			err = notActive(m)
+		if m, ok := c.activeCaller(w, r); ok {
+			c.relay.ServeWebSocket(w, r, relayID(m.ID))
 		}
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusForbidden)
+	})
+}
+
+// dnsQueries answers active members' DNS messages, questions and updates, by the
+// control connection (RFC 8484).
+func (c *Coordinator) dnsQueries() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		m, ok := c.activeCaller(w, r)
+		if !ok {
 			return
 		}
-		c.relay.ServeWebSocket(w, r, relayID(m.ID))
+		if got := r.Header.Get("Content-Type"); got != api.DNSMediaType {
+			http.Error(w, fmt.Sprintf("content type %q is not %s", got, api.DNSMediaType), http.StatusUnsupportedMediaType)
+			return
+		}
+		message, err := io.ReadAll(http.MaxBytesReader(w, r.Body, api.MaxDNSMessage))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusRequestEntityTooLarge)
+			return
+		}
+		answer, err := c.names.server.Exchange(r.Context(), m.Name, message)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		w.Header().Set("Content-Type", api.DNSMediaType)
+		w.Write(answer) // whoever asked is gone if this fails
 	})
+}
+
+// activeCaller returns the active member that makes a request, or refuses it.
+func (c *Coordinator) activeCaller(w http.ResponseWriter, r *http.Request) (Member, bool) {
+	m, err := c.caller(r.Context())
+	if err == nil && !m.Active() {
+		err = notActive(m)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusForbidden)
+	}
+	return m, err == nil
 }
 
 func relayID(id MemberID) wire.RelayID { return wire.RelayID(id) }

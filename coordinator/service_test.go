@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 	meshdv1 "meshd/coordinator/api/meshd/v1"
 	"meshd/coordinator/api/meshd/v1/meshdv1connect"
 	"meshd/coordinator/store"
+	"meshd/dnssd"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -112,6 +114,43 @@ type device struct {
 	identity *api.Identity
 	client   *api.Client
 	joined   *meshdv1.JoinResponse
+	self     atomic.Pointer[meshdv1.Self] // as a map last told
+}
+
+// publish says where the device is, by a DNS UPDATE over its connection. A device
+// that has not seen a map gets one for it.
+func (d *device) publish(p dnssd.Publication) error {
+	d.t.Helper()
+	if d.self.Load() == nil {
+		s := d.watch()
+		s.next()
+		s.close()
+	}
+	self := d.self.Load()
+	key, err := dnssd.DeriveKey(self.GetRelayKey(), "home.internal", self.GetName(), d.identity.Public())
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	r := dnssd.Registration{Zone: "home.internal", Member: self.GetName(), Peer: [32]byte(d.identity.Public()), Key: key, New: p}
+	m, err := r.Message(time.Now())
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	answer, err := d.client.Exchange(d.t.Context(), m.Data)
+	if err != nil {
+		return err
+	}
+	return m.Check(answer)
+}
+
+// at is a publication of candidates, each "kind ip:port".
+func at(candidates ...string) dnssd.Publication {
+	var list []dnssd.Candidate
+	for _, c := range candidates {
+		kind, addr, _ := strings.Cut(c, " ")
+		list = append(list, dnssd.Candidate{Kind: kind, Addr: netip.MustParseAddrPort(addr)})
+	}
+	return dnssd.Publish(list)
 }
 
 func (h *hub) device(name string, j api.JoinString) *device {
@@ -165,6 +204,9 @@ func (d *device) watch() *stream {
 	reading.Go(func() {
 		defer close(s.messages)
 		for received.Receive() {
+			if self := received.Msg().GetSelf(); self != nil {
+				d.self.Store(self)
+			}
 			s.messages <- received.Msg()
 		}
 		s.err = received.Err()
@@ -278,24 +320,20 @@ func TestFromInvitationToMap(t *testing.T) {
 	}
 
 	t.Log("endpoints travel")
-	published, err := nas.client.Control.Publish(t.Context(), &meshdv1.PublishRequest{
-		Endpoints: []*meshdv1.Endpoint{{Address: "192.168.1.2:41641", Kind: "host"}},
-		Nat:       &meshdv1.Nat{Mapping: "endpoint-independent"},
-		Relay:     true,
-	})
-	if err != nil {
+	here := at("host 192.168.1.2:41641")
+	here.Traits = api.Traits(&meshdv1.Nat{Mapping: "endpoint-independent"}, true)
+	if err := nas.publish(here); err != nil {
 		t.Fatal(err)
 	}
-	if m := atLaptop.member("nas"); m.GetEndpoints()[0].GetAddress() != "192.168.1.2:41641" ||
-		m.GetGeneration() != published.GetGeneration() || m.GetNat().GetMapping() != "endpoint-independent" || !m.GetRelay() {
-		t.Errorf("got %v after %v", m, published)
+	published := atLaptop.member("nas")
+	if m := published; m.GetEndpoints()[0].GetAddress() != "192.168.1.2:41641" ||
+		m.GetGeneration() == 0 || m.GetNat().GetMapping() != "endpoint-independent" || !m.GetRelay() {
+		t.Errorf("got %v", m)
 	}
 
 	t.Log("an offer to relay can be taken back, and the endpoints are as they were")
-	if _, err = nas.client.Control.Publish(t.Context(), &meshdv1.PublishRequest{
-		Endpoints: []*meshdv1.Endpoint{{Address: "192.168.1.2:41641", Kind: "host"}},
-		Nat:       &meshdv1.Nat{Mapping: "endpoint-independent"},
-	}); err != nil {
+	here.Traits = api.Traits(&meshdv1.Nat{Mapping: "endpoint-independent"}, false)
+	if err := nas.publish(here); err != nil {
 		t.Fatal(err)
 	}
 	if m := atLaptop.member("nas"); m.GetRelay() || m.GetGeneration() != published.GetGeneration() {
@@ -328,8 +366,11 @@ func TestFromInvitationToMap(t *testing.T) {
 	if m := atLaptop.next(); !slices.Equal(m.GetRemoved(), []uint32{2}) {
 		t.Errorf("got %v, want 2 removed", m)
 	}
-	_, err = nas.client.Control.Publish(t.Context(), &meshdv1.PublishRequest{})
+	_, err = nas.client.Control.Leave(t.Context(), &meshdv1.LeaveRequest{})
 	failed(t, err, connect.CodeUnauthenticated, `no member of mesh "home"`)
+	if err := nas.publish(here); err == nil || !strings.Contains(err.Error(), `403: this machine is no member of mesh "home"`) {
+		t.Errorf("got %v, want 403", err)
+	}
 }
 
 func TestDeletedWhileOnline(t *testing.T) {
@@ -405,9 +446,7 @@ func TestRestartKeepsEverything(t *testing.T) {
 	atNAS, atLaptop := nas.watch(), laptop.watch()
 	atNAS.next()
 	atLaptop.next()
-	if _, err := nas.client.Control.Publish(t.Context(), &meshdv1.PublishRequest{
-		Endpoints: []*meshdv1.Endpoint{{Address: "192.168.1.2:41641", Kind: "host"}},
-	}); err != nil {
+	if err := nas.publish(at("host 192.168.1.2:41641")); err != nil {
 		t.Fatal(err)
 	}
 	told := atLaptop.member("nas").GetGeneration()
@@ -500,8 +539,11 @@ func TestStrangersGetNowhere(t *testing.T) {
 	h := newHub(t, &coordinator.MemoryStore{})
 	j := h.key(&meshdv1.CreateKeyRequest{})
 	stranger := h.device("stranger", j)
-	_, err := stranger.client.Control.Publish(t.Context(), &meshdv1.PublishRequest{})
+	_, err := stranger.client.Control.Leave(t.Context(), &meshdv1.LeaveRequest{})
 	failed(t, err, connect.CodeUnauthenticated, "no member")
+	if _, err := stranger.client.Exchange(t.Context(), make([]byte, 12)); err == nil || !strings.Contains(err.Error(), "403: this machine is no member") {
+		t.Errorf("a stranger's DNS message: %v, want 403", err)
+	}
 	stranger.watch().ends(connect.CodeUnauthenticated, "no member")
 
 	t.Log("the owner's methods are not on the agents' port")

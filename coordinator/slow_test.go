@@ -12,6 +12,7 @@ import (
 	"meshd/coordinator/api"
 	meshdv1 "meshd/coordinator/api/meshd/v1"
 	"meshd/coordinator/api/meshd/v1/meshdv1connect"
+	"meshd/dnssd"
 )
 
 // await polls for what has no event.
@@ -58,11 +59,11 @@ func TestAgentThatStopsReading(t *testing.T) {
 	await(t, "the phone is online", online(1))
 
 	for i := range 1000 {
-		var endpoints []*meshdv1.Endpoint
-		for e := range 64 {
-			endpoints = append(endpoints, &meshdv1.Endpoint{Address: fmt.Sprintf("203.0.113.%d:%d", e, 1000+i), Kind: "host"})
+		var endpoints []string
+		for e := range dnssd.MaxCandidates {
+			endpoints = append(endpoints, fmt.Sprintf("host 203.0.113.%d:%d", e, 1000+i))
 		}
-		if _, err := nas.client.Control.Publish(t.Context(), &meshdv1.PublishRequest{Endpoints: endpoints}); err != nil {
+		if err := nas.publish(at(endpoints...)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -101,7 +102,7 @@ func TestFloodOfHalfOpenConnections(t *testing.T) {
 		t.Error("a stranger beyond the limit was served")
 	}
 	t.Log("but a member that is there already is not disturbed")
-	if _, err := nas.client.Control.Publish(t.Context(), &meshdv1.PublishRequest{}); err != nil {
+	if err := nas.publish(dnssd.Publication{}); err != nil {
 		t.Error(err)
 	}
 	for _, conn := range flood {

@@ -24,11 +24,8 @@ func (o *own) publication() (Publication, error) {
 	if p.Endpoint, p.Text, err = o.readPeer(o.records[o.peer]); err != nil {
 		return p, err
 	}
-	if p.Candidates, err = o.readCandidates(); err != nil {
+	if p.Candidates, p.Traits, err = o.readCandidates(); err != nil {
 		return p, err
-	}
-	if len(p.Candidates) > 0 && !p.Endpoint.IsValid() {
-		return p, errors.New("candidates without an endpoint")
 	}
 	if p.Services, err = o.readServices(); err != nil {
 		return p, err
@@ -67,33 +64,40 @@ func addrOf(ip []byte) netip.Addr {
 	return a.Unmap()
 }
 
-func (o *own) readPeer(records []dns.RR) (netip.AddrPort, []string, error) {
+// readPeer reads the endpoint, if there is one, and the text. Text records that
+// were added one by one are one in the end, which DNS-SD has (RFC 6763 §6.8).
+func (o *own) readPeer(records []dns.RR) (ap netip.AddrPort, own []string, err error) {
 	s := sortOut(records)
-	if len(records) == 0 {
-		return netip.AddrPort{}, nil, nil
+	for _, txt := range s.txt {
+		more, err := parsePeerText(textOf(txt), o.member.Key)
+		if err != nil {
+			return ap, nil, err
+		}
+		own = append(own, more...)
 	}
-	if len(s.srv) != 1 || len(s.addresses) != 1 || len(s.txt) > 1 || canonical(s.srv[0].Target) != o.peer {
-		return netip.AddrPort{}, nil, errHalf
+	if err := checkText(own, MaxText); err != nil {
+		return ap, nil, err
 	}
-	ap := netip.AddrPortFrom(s.addresses[0], s.srv[0].Port)
-	if !usable(ap) {
-		return netip.AddrPort{}, nil, fmt.Errorf("nobody can send to %s", ap)
+	if len(s.srv) == 0 && len(s.addresses) == 0 {
+		return ap, own, nil
 	}
-	if len(s.txt) == 0 {
-		return ap, nil, nil
+	if len(s.srv) != 1 || len(s.addresses) != 1 || canonical(s.srv[0].Target) != o.peer {
+		return ap, nil, errHalf
 	}
-	text, err := parsePeerText(textOf(s.txt[0]), o.member.Key)
-	return ap, text, err
+	if ap = netip.AddrPortFrom(s.addresses[0], s.srv[0].Port); !usable(ap) {
+		return ap, nil, fmt.Errorf("nobody can send to %s", ap)
+	}
+	return ap, own, nil
 }
 
-func (o *own) readCandidates() ([]Candidate, error) {
+func (o *own) readCandidates() ([]Candidate, []string, error) {
 	records := o.records[candidateLabel+"."+o.peer]
 	s := sortOut(records)
 	if len(records) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if len(records) != 1 || len(s.txt) != 1 {
-		return nil, errors.New("candidates are one TXT record")
+		return nil, nil, errors.New("candidates are one TXT record")
 	}
 	return parseCandidateText(textOf(s.txt[0]))
 }

@@ -1,6 +1,7 @@
 package dnssd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -108,8 +109,8 @@ func (s *Server) serve(ctx context.Context, x *exchange) {
 		x.reply.Rcode = dns.RcodeRefused
 	default:
 		member := s.Zone.answer(x.reply, x.access, x.limit)
-		if member != "" && s.Asked != nil && x.access == Full && x.src.IsValid() && x.msg.Question[0].Qtype == dns.TypeSRV {
-			s.Asked(x.src.Addr(), member)
+		if member != "" && s.Asked != nil && x.msg.Question[0].Qtype == dns.TypeSRV {
+			s.Asked(x.src, cmp.Or(x.key, x.member), member)
 		}
 	}
 }
@@ -135,7 +136,11 @@ func (s *Server) update(ctx context.Context, x *exchange) (rcode int, code uint1
 		s.Log.Info("DNS update rejected", "peer", x.key, "addr", x.src, "reason", dns.RcodeToString[rcode])
 		return rcode, 0
 	}
-	if err := s.Publish(ctx, x.key, p); err != nil {
+	switch err := s.Publish(ctx, x.key, p); {
+	case errors.Is(err, ErrRefused):
+		s.Log.Info("DNS update rejected", "peer", x.key, "addr", x.src, "err", err)
+		return dns.RcodeRefused, 0
+	case err != nil:
 		s.Log.Warn("DNS update not stored", "peer", x.key, "err", err)
 		return dns.RcodeServerFailure, 0
 	}

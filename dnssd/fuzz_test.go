@@ -57,6 +57,7 @@ func FuzzUpdate(f *testing.F) {
 		f.Fatal(err)
 	}
 	register := func(p Publication) *dns.Msg {
+		p.Text = append([]string{}, p.Text...) // none is a wish too
 		s, err := Registration{Zone: "meshd.internal", Member: "nas", Peer: nas.Key, Key: key, Old: nas.Services, New: p}.Message(time.Unix(1e9, 0))
 		if err != nil {
 			return nil
@@ -106,10 +107,10 @@ func FuzzText(f *testing.F) {
 	f.Add("", "=", "\x00\xff")
 	f.Fuzz(func(t *testing.T, a, b, c string) {
 		list := []string{a, b, c}
-		if candidates, err := parseCandidateText(list); err == nil {
-			again, err := parseCandidateText(candidateText(candidates))
-			if err != nil || !(Publication{Candidates: again}).Equal(Publication{Candidates: candidates}) {
-				t.Errorf("%q reads as %v, then as %v, %v", list, candidates, again, err)
+		if candidates, traits, err := parseCandidateText(list); err == nil {
+			again, traits2, err := parseCandidateText(append(candidateText(candidates), traits...))
+			if err != nil || !(Publication{Candidates: again, Traits: traits2}).Equal(Publication{Candidates: candidates, Traits: traits}) {
+				t.Errorf("%q reads as %v %q, then as %v %q, %v", list, candidates, traits, again, traits2, err)
 			}
 		}
 		own, err := parsePeerText(list, nas.Key)

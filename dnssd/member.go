@@ -12,7 +12,8 @@ type Member struct {
 	Addresses  []netip.Addr   // overlay addresses
 	AllowedIPs []netip.Prefix // prefixes routed to it
 	// Online members with an endpoint are published as WireGuard peers. The
-	// endpoint of one that is offline may belong to a stranger by now.
+	// endpoint of one that is offline may belong to a stranger by now, and its
+	// services can't be reached.
 	Online bool
 	Publication
 }
@@ -22,6 +23,7 @@ type Member struct {
 type Publication struct {
 	Endpoint   netip.AddrPort // the best one; zero: none
 	Candidates []Candidate    // all of them, best first
+	Traits     []string       // "key=value" beside the candidates: how to deal with them
 	Text       []string       // "key=value" beside wgsd's in the peer's TXT record
 	Services   []Service      // by name, if they come from an update
 }
@@ -35,14 +37,14 @@ type Candidate struct {
 // Service is a DNS-SD service (RFC 6763) that a member offers, or that it knows
 // in its own LAN.
 type Service struct {
-	Instance string // name for people, 1 to 63 bytes of any kind
-	Type     string // like _http._tcp
-	Port     uint16
-	Text     []string // "key=value", 255 bytes each
+	Instance string   `json:"instance"` // name for people, 1 to 63 bytes of any kind
+	Type     string   `json:"type"`     // like _http._tcp
+	Port     uint16   `json:"port"`
+	Text     []string `json:"text,omitempty"` // "key=value", 255 bytes each
 	// Host is a label below the member's own name, for a host that is not in
 	// the mesh: printer.nas.<zone>. Empty: the member itself.
-	Host      string
-	Addresses []netip.Addr // of Host
+	Host      string       `json:"host,omitempty"`
+	Addresses []netip.Addr `json:"addresses,omitempty"` // of Host
 }
 
 // What a member may publish; more is refused.
@@ -50,10 +52,9 @@ const (
 	MaxCandidates = 32
 	MaxServices   = 32
 	MaxText       = 256  // bytes of Publication.Text
+	MaxTraits     = 256  // bytes of Publication.Traits
 	MaxServiceTXT = 1024 // bytes of Service.Text
 )
-
-func (m Member) published() bool { return m.Online && m.Endpoint.IsValid() }
 
 func (m Member) equal(o Member) bool {
 	return m.Name == o.Name && m.Key == o.Key && m.Online == o.Online &&
@@ -64,7 +65,7 @@ func (m Member) equal(o Member) bool {
 // Equal reports whether both say the same in the same order.
 func (p Publication) Equal(o Publication) bool {
 	return p.Endpoint == o.Endpoint && slices.Equal(p.Candidates, o.Candidates) &&
-		slices.Equal(p.Text, o.Text) && slices.EqualFunc(p.Services, o.Services, Service.Equal)
+		slices.Equal(p.Traits, o.Traits) && slices.Equal(p.Text, o.Text) && slices.EqualFunc(p.Services, o.Services, Service.Equal)
 }
 
 // Equal reports whether both are the same in every field.

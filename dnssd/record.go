@@ -41,9 +41,10 @@ func (z *Zone) records(m Member) (*records, error) {
 			r.add(&dns.PTR{Hdr: header(back, dns.TypePTR, ttlName), Ptr: host})
 		}
 	}
-	if m.published() {
-		r.peer(z, m)
+	if !m.Online {
+		m.Publication = Publication{}
 	}
+	r.peer(z, m)
 	for _, s := range m.Services {
 		if err := r.service(z, host, s); err != nil {
 			return nil, fmt.Errorf("service %q of %s: %w", s.Instance, m.Name, err)
@@ -56,15 +57,18 @@ func (z *Zone) records(m Member) (*records, error) {
 }
 
 // peer adds the WireGuard endpoint in wgsd's form: address and text are at the
-// name of the SRV record, which is its own target.
+// name of the SRV record, which is its own target. Candidates without an
+// endpoint (a host that only its LAN can reach) stand for themselves.
 func (r *records) peer(z *Zone, m Member) {
 	name := z.peerName(m.Key)
-	r.list(wireguardType+"."+z.name, name)
-	r.add(&dns.SRV{Hdr: header(name, dns.TypeSRV, ttlLocation), Port: m.Endpoint.Port(), Target: name})
-	r.add(address(name, ttlLocation, m.Endpoint.Addr()))
-	r.add(text(name, ttlLocation, peerText(m)))
-	if len(m.Candidates) > 0 {
-		r.add(text(candidateLabel+"."+name, ttlLocation, candidateText(m.Candidates)))
+	if m.Endpoint.IsValid() {
+		r.list(wireguardType+"."+z.name, name)
+		r.add(&dns.SRV{Hdr: header(name, dns.TypeSRV, ttlLocation), Port: m.Endpoint.Port(), Target: name})
+		r.add(address(name, ttlLocation, m.Endpoint.Addr()))
+		r.add(text(name, ttlLocation, peerText(m)))
+	}
+	if len(m.Candidates)+len(m.Traits) > 0 {
+		r.add(text(candidateLabel+"."+name, ttlLocation, append(candidateText(m.Candidates), m.Traits...)))
 	}
 }
 

@@ -20,11 +20,16 @@ type Registration struct {
 	// Old are services that were published before: those that New lacks are
 	// withdrawn. Endpoint and candidates need no memory.
 	Old []Service
-	New Publication // zero: everything is withdrawn
+	// New is what there is from now on; zero: no endpoint, no candidates. Nil
+	// text leaves what others may have written there as it is.
+	New Publication
+	// ServicesOnly leaves endpoint, candidates and text as they are.
+	ServicesOnly bool
 }
 
-// Message is a DNS UPDATE (RFC 2136) that makes New what the zone says of the
-// member, in one message, signed at now. Repeating it changes nothing.
+// Message is a DNS UPDATE (RFC 2136) that makes New what the member publishes,
+// in one message, signed at now. Services that are in neither Old nor New stay.
+// Repeating it changes nothing.
 func (r Registration) Message(now time.Time) (*Signed, error) {
 	z, err := NewZone(ZoneConfig{Name: r.Zone})
 	if err != nil {
@@ -41,12 +46,15 @@ func (r Registration) Message(now time.Time) (*Signed, error) {
 	return sign(m, r.Key, now)
 }
 
-// withdraw removes the peer's names whole, and services with their entries in
-// lists.
+// withdraw removes the endpoint, the candidates, and services with their entries
+// in lists.
 func (r Registration) withdraw(m *dns.Msg, z *Zone) error {
-	peer := z.peerName(r.Peer)
-	gone := []dns.RR{&dns.ANY{Hdr: header(peer, dns.TypeANY, 0)}, &dns.ANY{Hdr: header(candidateLabel+"."+peer, dns.TypeANY, 0)}}
-	old, err := z.records(Member{Name: r.Member, Publication: Publication{Services: r.Old}})
+	var gone []dns.RR
+	if !r.ServicesOnly {
+		r.withdrawPeer(m, z)
+		gone = []dns.RR{&dns.ANY{Hdr: header(candidateLabel+"."+z.peerName(r.Peer), dns.TypeANY, 0)}}
+	}
+	old, err := z.records(Member{Name: r.Member, Online: true, Publication: Publication{Services: r.Old}})
 	if err != nil {
 		return err
 	}
@@ -60,16 +68,37 @@ func (r Registration) withdraw(m *dns.Msg, z *Zone) error {
 	return nil
 }
 
+func (r Registration) withdrawPeer(m *dns.Msg, z *Zone) {
+	types := []uint16{dns.TypeSRV, dns.TypeA, dns.TypeAAAA}
+	if r.New.Text != nil {
+		types = append(types, dns.TypeTXT)
+	}
+	var sets []dns.RR
+	for _, typ := range types {
+		sets = append(sets, &dns.ANY{Hdr: header(z.peerName(r.Peer), typ, 0)})
+	}
+	m.RemoveRRset(sets)
+}
+
 func (r Registration) insert(m *dns.Msg, z *Zone) error {
-	added, err := z.records(Member{Name: r.Member, Key: r.Peer, Online: true, Publication: r.New})
+	p := r.New
+	if r.ServicesOnly {
+		p = Publication{Services: p.Services}
+	}
+	added, err := z.records(Member{Name: r.Member, Key: r.Peer, Online: true, Publication: p})
 	if err != nil {
 		return err
 	}
 	for _, ptr := range added.listed {
 		m.Insert([]dns.RR{ptr})
 	}
+	peer := z.peerName(r.Peer)
 	for _, name := range slices.Sorted(maps.Keys(added.own)) {
-		m.Insert(added.own[name])
+		set := added.own[name]
+		if name == peer && r.New.Text == nil {
+			set = slices.DeleteFunc(set, func(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeTXT })
+		}
+		m.Insert(set)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package dnssd
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -29,16 +30,23 @@ type ServerConfig struct {
 	Secret func(member string) (secret []byte, ok bool)
 	// Publish stores what a member says of itself, and sets the zone's member
 	// accordingly before it returns. Updates come one at a time. An error is
-	// SERVFAIL to the member. nil: no updates.
+	// REFUSED to the member if it wraps [ErrRefused], else SERVFAIL. nil: no
+	// updates.
 	Publish func(ctx context.Context, member string, p Publication) error
-	// Asked hears that a friend asked from src where member is: it wants to
-	// reach it. Must not block. nil: nobody cares.
-	Asked func(src netip.Addr, member string)
+	// Asked hears that somebody who may know asked from src where member is, in
+	// order to reach it. asker is the member that signed or whose control
+	// connection it was; empty: known by its address at most. Must not block.
+	// nil: nobody cares.
+	Asked func(src netip.AddrPort, asker, member string)
 	// Forward answers friends' questions that are not about the zone, in wire
 	// format; tcp: the answer may be of any size. nil: they are refused.
 	Forward func(ctx context.Context, query []byte, tcp bool) ([]byte, error)
 	Log     *slog.Logger
 }
+
+// ErrRefused is in an error of [ServerConfig.Publish] that says that the member
+// may not publish this.
+var ErrRefused = errors.New("update refused")
 
 // Server answers DNS questions about a zone and takes updates of it.
 type Server struct {

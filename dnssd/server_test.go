@@ -69,10 +69,10 @@ func startHub(t testing.TB, members ...Member) *hub {
 			m.Publication, m.Online = p, true
 			return zone.Set(m)
 		},
-		Asked: func(src netip.Addr, member string) {
+		Asked: func(src netip.AddrPort, asker, member string) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
-			h.asked = append(h.asked, src.String()+" wants "+member)
+			h.asked = append(h.asked, strings.TrimSpace(src.Addr().String()+" "+asker)+" wants "+member)
 		},
 	})
 	serve(t, h.Server)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strconv"
 	"strings"
 )
 
@@ -60,27 +59,28 @@ func candidateText(list []Candidate) []string {
 }
 
 // parseCandidateText is the inverse of candidateText, in the order of the
-// record; numbers are for people and for DNS-SD's rule of unique keys.
-func parseCandidateText(text []string) ([]Candidate, error) {
-	if len(text) > MaxCandidates {
-		return nil, fmt.Errorf("%d candidates, more than %d", len(text), MaxCandidates)
-	}
-	var list []Candidate
+// record; numbers are for people and for DNS-SD's rule of unique keys. What has
+// another key is a trait.
+func parseCandidateText(text []string) (list []Candidate, traits []string, err error) {
 	for _, s := range text {
-		c, err := parseCandidate(s)
+		k, v, _ := strings.Cut(s, "=")
+		if n, ok := strings.CutPrefix(k, "c"); !ok || n == "" || !isDigits(n) {
+			traits = append(traits, s)
+			continue
+		}
+		c, err := parseCandidate(v)
 		if err != nil {
-			return nil, fmt.Errorf("candidate %q: %w", s, err)
+			return nil, nil, fmt.Errorf("candidate %q: %w", s, err)
 		}
 		list = append(list, c)
 	}
-	return list, nil
+	if len(list) > MaxCandidates {
+		return nil, nil, fmt.Errorf("%d candidates, more than %d", len(list), MaxCandidates)
+	}
+	return list, traits, checkText(traits, MaxTraits)
 }
 
-func parseCandidate(s string) (Candidate, error) {
-	k, v, _ := strings.Cut(s, "=")
-	if _, err := strconv.ParseUint(strings.TrimPrefix(k, "c"), 10, 8); err != nil || k[0] != 'c' {
-		return Candidate{}, errors.New("its key is not c and a number")
-	}
+func parseCandidate(v string) (Candidate, error) {
 	kind, addr, _ := strings.Cut(v, " ")
 	if kind == "" || len(kind) > 16 || strings.Trim(kind, "abcdefghijklmnopqrstuvwxyz-") != "" {
 		return Candidate{}, fmt.Errorf("kind %q is no word of 1 to 16 letters", kind)

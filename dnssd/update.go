@@ -198,6 +198,13 @@ func (z *Zone) own(name string) (*own, error) {
 	}
 	o := &own{zone: z, member: m, peer: z.peerName(m.Key), host: strings.ToLower(m.Name) + "." + z.name}
 	o.records = r.own
+	if len(o.records[o.peer]) == 0 { // the text waits for an endpoint to be shown with
+		rr, err := normal(text(o.peer, ttlLocation, peerText(m)))
+		if err != nil {
+			return nil, err
+		}
+		o.records[o.peer] = []dns.RR{rr}
+	}
 	for name := range o.records {
 		if name == o.host || !dns.IsSubDomain(z.name, name) {
 			delete(o.records, name)

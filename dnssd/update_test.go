@@ -3,6 +3,7 @@ package dnssd
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -125,6 +126,17 @@ func TestUpdates(t *testing.T) {
 			func(p *Publication) { p.Endpoint = netip.MustParseAddrPort("203.0.113.9:7") }},
 		{"no endpoint", []dns.RR{clear, noCandidates}, dns.RcodeSuccess,
 			func(p *Publication) { p.Endpoint, p.Candidates, p.Text = netip.AddrPort{}, nil, nil }},
+		{"candidates without an endpoint", []dns.RR{clear}, dns.RcodeSuccess,
+			func(p *Publication) { p.Endpoint, p.Text = netip.AddrPort{}, nil }},
+		{"text without an endpoint", []dns.RR{empty(dns.ClassANY, "PEER", dns.TypeSRV), empty(dns.ClassANY, "PEER", dns.TypeA)}, dns.RcodeSuccess,
+			func(p *Publication) { p.Endpoint = netip.AddrPort{} }},
+		{"a text record more", lines(`PEER 0 IN TXT "note=here"`), dns.RcodeSuccess,
+			func(p *Publication) { p.Text = append(p.Text[:len(p.Text):len(p.Text)], "note=here") }},
+		{"traits", append([]dns.RR{noCandidates}, lines(`_cand.PEER 0 IN TXT "relay=1" "c0=mapped [2001:db8::7]:9" "city=x"`)...), dns.RcodeSuccess,
+			func(p *Publication) {
+				p.Candidates = []Candidate{{"mapped", netip.MustParseAddrPort("[2001:db8::7]:9")}}
+				p.Traits = []string{"relay=1", "city=x"}
+			}},
 		{"no text", []dns.RR{empty(dns.ClassANY, "PEER", dns.TypeTXT)}, dns.RcodeSuccess, func(p *Publication) { p.Text = nil }},
 		{"other candidates", append([]dns.RR{noCandidates}, lines(`_cand.PEER 0 IN TXT "c0=mapped [2001:db8::7]:9"`)...), dns.RcodeSuccess,
 			func(p *Publication) {
@@ -146,7 +158,6 @@ func TestUpdates(t *testing.T) {
 		{"an address to nobody", append([]dns.RR{empty(dns.ClassANY, "PEER", dns.TypeA)}, lines("PEER 0 IN A 0.0.0.0")...), dns.RcodeRefused, nil},
 		{"another target", append([]dns.RR{empty(dns.ClassANY, "PEER", dns.TypeSRV)}, lines("PEER 0 IN SRV 0 0 7 laptop.meshd.internal.")...), dns.RcodeRefused, nil},
 		{"another's key in its text", append([]dns.RR{empty(dns.ClassANY, "PEER", dns.TypeTXT)}, lines(`PEER 0 IN TXT "pub=CQAAAA="`)...), dns.RcodeRefused, nil},
-		{"candidates without an endpoint", []dns.RR{clear}, dns.RcodeRefused, nil},
 		{"candidates that are none", lines(`_cand.PEER 0 IN TXT "c0=host 1.2.3.4"`), dns.RcodeRefused, nil},
 		{"its own host name", lines("nas.meshd.internal. 60 IN A 192.0.2.1"), dns.RcodeRefused, nil},
 		{"another's host name", lines("laptop.meshd.internal. 60 IN A 192.0.2.1"), dns.RcodeRefused, nil},
@@ -244,7 +255,8 @@ func TestRegistration(t *testing.T) {
 	for _, way := range []string{"udp", "tcp", "control"} {
 		h := startHub(t, Member{Name: "nas", Key: nas.Key, Addresses: nas.Addresses, AllowedIPs: nas.AllowedIPs})
 		old := []Service(nil)
-		for step, p := range []Publication{nas.Publication, nas.Publication, {Endpoint: laptop.Endpoint, Services: nas.Services[1:]}, {}} {
+		for step, p := range []Publication{nas.Publication, nas.Publication,
+			{Endpoint: laptop.Endpoint, Services: nas.Services[1:], Text: []string{}}, {Text: []string{}}} {
 			signed, err := h.registration(p, old...).Message(time.Now())
 			if err != nil {
 				t.Fatal(err)
@@ -316,6 +328,40 @@ func TestRejections(t *testing.T) {
 		}
 	}
 }
+
+// TestRegistrationBesideOthers: text and services that somebody else wrote for
+// the member outlive what its agent registers.
+func TestRegistrationBesideOthers(t *testing.T) {
+	h := startHub(t, nas)
+	own := []Service{{Instance: "nas", Type: "_ssh._tcp", Port: 22}}
+	for _, p := range []Publication{{Endpoint: laptop.Endpoint, Traits: []string{"relay=1"}, Services: own}, {}, {Endpoint: nas.Endpoint}} {
+		var old []Service
+		if p.Services == nil {
+			old = own
+		}
+		signed, err := h.registration(p, old...).Message(time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := h.Exchange(t.Context(), "nas", signed.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := signed.Check(answer); err != nil {
+			t.Fatal(err)
+		}
+		want := p
+		want.Text, want.Services = nas.Text, slices.Concat(nas.Services, p.Services)
+		m, _ := h.Zone.Member("nas")
+		slices.SortFunc(m.Services, byInstance)
+		slices.SortFunc(want.Services, byInstance)
+		if !m.Publication.Equal(want) {
+			t.Errorf("got %+v, want %+v", m.Publication, want)
+		}
+	}
+}
+
+func byInstance(a, b Service) int { return strings.Compare(a.Type+a.Instance, b.Type+b.Instance) }
 
 // TestReplay: a recorded update can't bring an old endpoint back.
 func TestReplay(t *testing.T) {

@@ -169,6 +169,9 @@ func (z *Zone) Services(typ string) []Offer {
 	var list []Offer
 	for _, e := range z.members {
 		for _, s := range e.member.Services {
+			if !e.member.Online {
+				break
+			}
 			if typ == "" || strings.EqualFold(s.Type, typ) {
 				list = append(list, Offer{Member: e.member.Name, Service: s})
 			}

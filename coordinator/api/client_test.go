@@ -23,6 +23,7 @@ import (
 
 	"connectrpc.com/connect"
 	"go.uber.org/goleak"
+	"golang.org/x/net/dns/dnsmessage"
 
 	"meshd/coordinator/api"
 	"meshd/coordinator/api/apitest"
@@ -89,13 +90,24 @@ func TestTwoMembers(t *testing.T) {
 		t.Errorf("nas heard %v", got)
 	}
 
-	t.Log("the laptop publishes an endpoint")
-	_, err = laptop.Control.Publish(t.Context(), &meshdv1.PublishRequest{Endpoints: []*meshdv1.Endpoint{{Address: "203.0.113.9:41641", Kind: "host"}}})
+	t.Log("the laptop asks the zone of the mesh who nas is, by the same connection")
+	question := dnsmessage.Message{Header: dnsmessage.Header{ID: 7}, Questions: []dnsmessage.Question{{
+		Name: dnsmessage.MustNewName("nas.apitest.internal."), Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET,
+	}}}
+	packed, err := question.Pack()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := next(t, stream).Members[0]; got.Generation != 1 || got.Endpoints[0].Address != "203.0.113.9:41641" {
-		t.Errorf("nas heard %v", got)
+	var reply dnsmessage.Message
+	answer, err := laptop.Exchange(t.Context(), packed)
+	if err == nil {
+		err = reply.Unpack(answer)
+	}
+	if err != nil || reply.ID != 7 || !reply.Response || !reply.Authoritative {
+		t.Errorf("got %v, %v, want an answer", reply, err)
+	}
+	if _, err := laptop.Exchange(t.Context(), []byte("no message")); err == nil || !strings.HasPrefix(err.Error(), "the coordinator answers 400: ") {
+		t.Errorf("got %v, want status 400", err)
 	}
 
 	t.Log("it leaves; and is no member any more")
@@ -118,7 +130,7 @@ func TestTwoMembers(t *testing.T) {
 		t.Errorf("a stranger was sent %v", refused.Msg())
 	}
 	refused.Close()
-	_, err = laptop.Control.Publish(t.Context(), &meshdv1.PublishRequest{})
+	_, err = laptop.Control.Leave(t.Context(), &meshdv1.LeaveRequest{})
 	for _, err := range []error{err, refused.Err()} {
 		if sentence, hint := api.Explain(err); sentence != "this machine is no member of mesh apitest" || hint != "join it" {
 			t.Errorf("told %q, %q", sentence, hint)
@@ -138,13 +150,13 @@ func TestHubIsAwayAndComesBack(t *testing.T) {
 	join(t, c, hub.Join(), "nas")
 	hub.Stop()
 	c.CloseIdle()
-	_, err := c.Control.Publish(t.Context(), &meshdv1.PublishRequest{})
+	_, err := c.Control.RotateKey(t.Context(), &meshdv1.RotateKeyRequest{WireguardKey: make([]byte, 32)})
 	sentence, _ := api.Explain(err)
 	if want := fmt.Sprintf("nothing answers at %s: connection refused", hub.Addr); sentence != want {
 		t.Errorf("away: %s\nwant: %s", sentence, want)
 	}
 	hub.Start()
-	if _, err := c.Control.Publish(t.Context(), &meshdv1.PublishRequest{}); err != nil {
+	if _, err := c.Control.RotateKey(t.Context(), &meshdv1.RotateKeyRequest{WireguardKey: make([]byte, 32)}); err != nil {
 		t.Errorf("back: %v", err)
 	}
 }
@@ -176,7 +188,7 @@ func TestHostsAreTriedInTurn(t *testing.T) {
 	}
 	tried = nil
 	c.CloseIdle()
-	if _, err := c.Control.Publish(t.Context(), &meshdv1.PublishRequest{}); err != nil {
+	if _, err := c.Control.RotateKey(t.Context(), &meshdv1.RotateKeyRequest{WireguardKey: make([]byte, 32)}); err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.Join(tried, " "); got != "third" {

@@ -49,7 +49,8 @@ const (
 	selectSettings = `SELECT mesh, prefix4, prefix6, zone, relay_secret, next_member, next_key FROM settings`
 	selectMembers  = `
 SELECT id, name, identity, wireguard, addr4, addr6, standing, ephemeral, tags, key_id, created, expires,
-    version, signature, online, last_seen, endpoints, generation, nat, relaying FROM members ORDER BY id`
+    version, signature, online, last_seen, endpoints, generation, nat, relaying,
+    services, dns_text, plain FROM members ORDER BY id`
 	selectKeys = `
 SELECT id, hash, reusable, approved, ephemeral, tags, created, expires, revoked, used FROM keys ORDER BY id`
 	selectQuarantine = `SELECT addr4, identity, until FROM quarantine ORDER BY addr4`
@@ -67,7 +68,8 @@ func loadSettings(ctx context.Context, tx *sql.Tx) (s coordinator.Settings, err 
 func scanMember(row *sql.Rows) (m coordinator.Member, err error) {
 	return m, row.Scan(&m.ID, &m.Name, key(&m.Identity), key(&m.WireGuard), text(&m.Addr4), text(&m.Addr6),
 		&m.Standing, &m.Ephemeral, object(&m.Tags), &m.Key, moment(&m.Created), moment(&m.Expires), &m.Version, &m.Signature,
-		&m.Online, moment(&m.LastSeen), object(&m.Endpoints), &m.Generation, object(&m.NAT), &m.Relaying)
+		&m.Online, moment(&m.LastSeen), object(&m.Endpoints), &m.Generation, object(&m.NAT), &m.Relaying,
+		object(&m.Services), object(&m.Text), &m.Plain)
 }
 
 func scanKey(row *sql.Rows) (k coordinator.Key, err error) {

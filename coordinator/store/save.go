@@ -36,7 +36,8 @@ func write(ctx context.Context, tx *sql.Tx, change coordinator.Change) error {
 		m := c.Member
 		exec(putMember, m.ID, m.Name, m.Identity[:], m.WireGuard[:], m.Addr4.String(), m.Addr6.String(),
 			m.Standing, m.Ephemeral, list(m.Tags), m.Key, millis(m.Created), millis(m.Expires), m.Version, m.Signature,
-			m.Online, millis(m.LastSeen), list(m.Endpoints), m.Generation, list(m.NAT), m.Relaying)
+			m.Online, millis(m.LastSeen), list(m.Endpoints), m.Generation, list(m.NAT), m.Relaying,
+			list(m.Services), list(m.Text), m.Plain)
 	case coordinator.PutPresence:
 		p := c.Presence
 		exec(putPresence, c.ID, p.Online, millis(p.LastSeen), list(p.Endpoints), p.Generation, list(p.NAT), p.Relaying)
@@ -69,14 +70,15 @@ ON CONFLICT (one) DO UPDATE SET mesh = excluded.mesh, prefix4 = excluded.prefix4
 
 	putMember = `
 INSERT INTO members (id, name, identity, wireguard, addr4, addr6, standing, ephemeral, tags, key_id, created, expires,
-    version, signature, online, last_seen, endpoints, generation, nat, relaying)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+    version, signature, online, last_seen, endpoints, generation, nat, relaying,
+    services, dns_text, plain)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
 ON CONFLICT (id) DO UPDATE SET name = excluded.name, identity = excluded.identity, wireguard = excluded.wireguard,
     addr4 = excluded.addr4, addr6 = excluded.addr6, standing = excluded.standing, ephemeral = excluded.ephemeral,
     tags = excluded.tags, key_id = excluded.key_id, created = excluded.created, expires = excluded.expires,
     version = excluded.version, signature = excluded.signature, online = excluded.online,
     last_seen = excluded.last_seen, endpoints = excluded.endpoints, generation = excluded.generation, nat = excluded.nat,
-    relaying = excluded.relaying`
+    relaying = excluded.relaying, services = excluded.services, dns_text = excluded.dns_text, plain = excluded.plain`
 
 	putPresence = `
 UPDATE members SET online = $2, last_seen = $3, endpoints = $4, generation = $5, nat = $6, relaying = $7 WHERE id = $1`

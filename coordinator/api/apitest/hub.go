@@ -86,6 +86,7 @@ func (h *Hub) Start() {
 	path, handler := meshdv1connect.NewControlServiceHandler(service{h})
 	mux := http.NewServeMux()
 	mux.Handle(path, handler)
+	mux.HandleFunc("POST "+api.DNSPath, h.exchange)
 	server := &http.Server{Handler: api.Authenticate(mux), ErrorLog: log.New(io.Discard, "", 0)}
 	h.mu.Lock()
 	h.server = server
@@ -245,7 +246,7 @@ func (h *Hub) full(m *member) *meshdv1.MapResponse {
 	}
 	self.Addresses, self.RelayKey = m.info.Addresses, m.relay
 	msg := &meshdv1.MapResponse{Full: true, Self: self, Mesh: &meshdv1.Mesh{
-		Name: "apitest", Prefix4: "100.96.0.0/16", Prefix6: "fd00:6d65:7368::/48", Zone: "apitest.internal", Relays: h.relays,
+		Name: "apitest", Prefix4: "100.96.0.0/16", Prefix6: "fd00:6d65:7368::/48", Zone: zone, Relays: h.relays,
 	}}
 	for _, other := range h.members {
 		if other != nil && other != m && !other.pending {

@@ -87,19 +87,6 @@ func (s service) close(ctx context.Context, out chan *meshdv1.MapResponse) {
 	s.h.changed(m)
 }
 
-func (s service) Publish(ctx context.Context, r *meshdv1.PublishRequest) (*meshdv1.PublishResponse, error) {
-	s.h.mu.Lock()
-	defer s.h.mu.Unlock()
-	m, err := s.h.caller(ctx)
-	if err != nil {
-		return nil, err
-	}
-	m.info.Endpoints, m.info.Nat, m.info.Relay = r.Endpoints, r.Nat, r.Relay
-	m.info.Generation++
-	s.h.changed(m)
-	return &meshdv1.PublishResponse{Generation: m.info.Generation}, nil
-}
-
 func (s service) RotateKey(ctx context.Context, r *meshdv1.RotateKeyRequest) (*meshdv1.RotateKeyResponse, error) {
 	s.h.mu.Lock()
 	defer s.h.mu.Unlock()
