@@ -51,8 +51,9 @@ type target struct {
 }
 
 // targets lists what to probe, likeliest first: the peer's candidates, without
-// those that are ours, unusable or double.
-func targets(self *selfChanged, peer []wire.Candidate) []target {
+// those that are ours, unusable or double. A NAT that lets everything in cannot be
+// spoilt.
+func targets(self *selfChanged, peer []wire.Candidate, filtering wire.Behaviour) []target {
 	ours := make(map[netip.AddrPort]bool)
 	ourNAT := make(map[netip.Addr]bool)
 	for _, c := range self.candidates {
@@ -74,7 +75,7 @@ func targets(self *selfChanged, peer []wire.Candidate) []target {
 		if slices.ContainsFunc(list, func(t target) bool { return t.addr == c.Addr }) {
 			continue
 		}
-		list = append(list, target{route: routeTo(c.Addr), kind: c.Kind, shy: shy(c)})
+		list = append(list, target{route: routeTo(c.Addr), kind: c.Kind, shy: shy(c) && filtering != wire.EndpointIndependent})
 	}
 	slices.SortStableFunc(list, func(a, b target) int {
 		return cmp.Compare(rank(a, self.nets, behindOurs), rank(b, self.nets, behindOurs))

@@ -45,7 +45,7 @@ func TestTargets(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var got []string
-			for _, x := range targets(self, tt.peer) {
+			for _, x := range targets(self, tt.peer, wire.UnknownBehaviour) {
 				s := x.addr.String()
 				if x.shy {
 					s = "~" + s
@@ -66,7 +66,7 @@ func TestTargetsAreFew(t *testing.T) {
 		peer = append(peer, wire.Candidate{Kind: wire.Host, Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 1)})
 	}
 	peer = append(peer, cand(wire.Host, "[2001:db8::1]:1"))
-	got := targets(self, peer)
+	got := targets(self, peer, wire.UnknownBehaviour)
 	if len(got) != maxTargets {
 		t.Errorf("%d targets, want %d", len(got), maxTargets)
 	}

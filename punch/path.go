@@ -14,8 +14,8 @@ const (
 	activeFor   = 5 * time.Minute  // peers with data within this are served first after a change
 	relayedFor  = 30 * time.Second // relayed data within this makes it worth trying again
 	sleepAfter  = 2 * time.Minute  // an idle path that is not kept warm gets no more heartbeats
-	yieldFor    = time.Second      // the higher key waits this long for the lower one to begin
-	yieldAlone  = 300 * time.Millisecond
+	yieldFor    = time.Second      // who is to begin second waits this long for the other
+	yieldFirst  = 300 * time.Millisecond
 	freshCalled = 2 * time.Second // candidates of a CONNECT this old give way to the map's
 	provenFor   = 5 * time.Minute // a leg proven within this needs no check when heard
 )
@@ -56,7 +56,8 @@ type path struct {
 	retryAt  time.Time
 	quiet    bool // no data flowed during the last attempt
 	warm     bool
-	startAt  time.Time // first attempt of a warm path
+	turn     time.Time // from when on a warm path may begin …
+	startAt  time.Time // … and when its first attempt does
 
 	// Searching, see search.
 	search  *search
@@ -188,6 +189,9 @@ func (p *path) takePeer(now time.Time, ev peerChanged) {
 	case !changed && !arrived || !p.startAt.IsZero() || !p.wantsPath(now) || p.healthy():
 	case p.try != nil:
 		p.extend(now)
+		if p.try.initiate && p.try.answered.IsZero() {
+			p.try.callAgain(now) // only now can the peer be called, maybe
+		}
 	case arrived:
 		p.begin(now, "peer came online", true)
 	default:
@@ -225,7 +229,8 @@ func (p *path) takeSelf(now time.Time, ev selfChanged) {
 
 func (p *path) takeWarmed(now time.Time, ev warmed) {
 	if ev.on && !p.warm && p.cur == nil && p.try == nil {
-		p.startAt = now.Add(ev.turn + p.yield())
+		p.turn = now.Add(ev.turn)
+		p.startAt = p.turn.Add(p.yield())
 	}
 	p.warm = ev.on
 	if !ev.on {
@@ -233,18 +238,22 @@ func (p *path) takeWarmed(now time.Time, ev warmed) {
 	}
 }
 
-// yield is how long to leave the first step to the other side.
+// yield is how long to leave the first step to the other side. Once we have a
+// relay session, it is the peer who is new, and knows better than we do when it
+// can be called: as soon as it has a session of its own (see takeRelay). Of two
+// that have none the one with the lower key begins, on what is known without.
 func (p *path) yield() time.Duration {
 	switch {
-	case p.lower:
+	case p.lower && p.relay.via == ViaNone:
 		return 0
-	case p.relay.via == ViaNone:
-		return yieldAlone
+	case p.lower || p.relay.via == ViaNone:
+		return yieldFirst
 	}
 	return yieldFor
 }
 
 func (p *path) takeRelay(now time.Time, ev relayChanged) {
+	joined := p.relay.via == ViaNone && ev.via != ViaNone
 	p.relay = ev
 	if ev.via == ViaNone {
 		return
@@ -252,6 +261,8 @@ func (p *path) takeRelay(now time.Time, ev relayChanged) {
 	switch {
 	case p.try != nil && p.try.answered.IsZero():
 		p.try.callAgain(now) // the CONNECTs so far may have gone nowhere
+	case joined && !p.startAt.IsZero():
+		p.startAt = later(p.turn, now)
 	case p.try == nil && p.cur == nil && !p.retryAt.IsZero():
 		p.retryAt = earlier(p.retryAt, now.Add(p.jitter(time.Second)))
 	}

@@ -180,18 +180,18 @@ func TestScheduleOfCaller(t *testing.T) {
 0 connect relay
 0 open(ttl 5) 203.0.113.9
 5 ping 10.0.0.9
+22 ping 203.0.113.9
 25 ping 10.0.0.9
-40 ping 203.0.113.9
+42 ping 203.0.113.9
 55 ping 10.0.0.9
-60 ping 203.0.113.9
-90 ping 203.0.113.9
+72 ping 203.0.113.9
 105 ping 10.0.0.9
-140 ping 203.0.113.9
+122 ping 203.0.113.9
 200 connect relay
 205 ping 10.0.0.9
-240 ping 203.0.113.9
+222 ping 203.0.113.9
 405 ping 10.0.0.9
-440 ping 203.0.113.9`)
+422 ping 203.0.113.9`)
 	if s.last != (choice{route{}, true}) {
 		t.Errorf("data goes over %+v, want the relay", s.last)
 	}
@@ -448,16 +448,44 @@ func TestRetries(t *testing.T) {
 func TestPrePunchYields(t *testing.T) {
 	for _, tt := range []struct {
 		lower bool
+		bound time.Duration // when our relay session is; 0: it was before we heard of the peer
+		turn  time.Duration
 		want  time.Duration
-	}{{true, 0}, {false, yieldFor}} {
+	}{
+		{lower: true, want: yieldFirst},
+		{lower: false, want: yieldFor},
+		{lower: true, bound: 50 * time.Millisecond, want: 0},
+		{lower: false, bound: 50 * time.Millisecond, want: 50 * time.Millisecond},
+		{lower: false, bound: 50 * time.Millisecond, turn: 80 * time.Millisecond, want: 80 * time.Millisecond},
+		{lower: false, bound: 2 * time.Second, want: yieldFirst},
+	} {
 		s := newStage(t, tt.lower)
+		if tt.bound > 0 {
+			s.event(relayChanged{})
+		}
 		s.event(peerChanged{candidates: theirCans, online: true})
-		s.event(warmed{on: true})
+		s.event(warmed{on: true, turn: tt.turn})
+		s.pass(tt.bound)
+		if tt.bound > 0 {
+			s.event(relayChanged{ViaRelay, 20 * time.Millisecond})
+		}
 		s.pass(2 * time.Second)
 		if len(s.sent) == 0 || s.sent[0].at != tt.want {
-			t.Errorf("lower %v: began with %v, want after %v", tt.lower, s.sent, tt.want)
+			t.Errorf("%+v: began with %v", tt, s.sent)
 		}
 	}
+}
+
+// TestCallsWhoAppears: the CONNECTs to a peer that has no session yet are lost;
+// its addresses in the map are a sign that it has one.
+func TestCallsWhoAppears(t *testing.T) {
+	s := newStage(t, true)
+	s.event(peerChanged{online: true})
+	s.event(traffic{sent: 1})
+	s.pass(70 * time.Millisecond)
+	s.event(peerChanged{candidates: theirCans, online: true})
+	s.pass(50 * time.Millisecond)
+	expect(t, "calls", s.log(wire.Connect), "0 connect relay\n70 connect relay")
 }
 
 // TestNeverBusy throws random events at a path. It must rest in between, and

@@ -9,7 +9,8 @@ import (
 // The schedule of one attempt (times from its start, or from the peer's answer).
 const (
 	pacing      = 5 * time.Millisecond   // between candidates
-	oneWaySlack = 20 * time.Millisecond  // added to the estimated time of a CONNECT
+	aloneSlack  = 20 * time.Millisecond  // without a relay: for the peer to begin by itself
+	metSlack    = 2 * time.Millisecond   // for the peer to take a CONNECT and send
 	attemptSpan = 4 * time.Second        // the last probe, and time for its answer
 	openerTTL   = 5                      // leaves a home and its provider's NAT, and dies before the peer's
 	answerGap   = 100 * time.Millisecond // answers closer together restart nothing
@@ -178,6 +179,14 @@ func (a *attempt) deadline(relay bool) time.Time {
 		d = earlier(d, at)
 	}
 	return d
+}
+
+// later returns the later of two times.
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
 
 // earlier returns the earlier of two times; zero is never.

@@ -14,7 +14,7 @@ const (
 	predictAfter  = 100 * time.Millisecond // and two round trips by relay: enough for a plain path to show
 	birthdayAfter = 400 * time.Millisecond // at least, for it costs more
 	clearSpan     = 5 * time.Second        // for both ends to find out about their NATs …
-	clearGap      = 250 * time.Millisecond // … looked at so often
+	clearGap      = 100 * time.Millisecond // … looked at so often
 	turnGap       = time.Second            // between claims of the host's turn
 	extraBeat     = 15 * time.Second       // heartbeat of a path that would be hard to find again
 	hopelessSpan  = 3 * time.Second        // of an attempt that can hardly succeed
@@ -29,11 +29,10 @@ func (p *path) planned() plan {
 	return planFor(p.self.nat, peer, p.lower)
 }
 
-// unclear reports whether it is not yet known how a NAT that maps by destination
-// picks ports.
+// unclear reports whether it is not yet known how one of the NATs maps, or how one
+// that maps by destination picks ports.
 func (p *path) unclear() bool {
-	one := func(n wire.NAT) bool { return dependent(n.Mapping) && difficultyOf(n) == unclear }
-	return one(p.self.nat) || one(p.peer.nat)
+	return difficultyOf(p.self.nat) == unclear || difficultyOf(p.peer.nat) == unclear
 }
 
 func (p *path) nats() nats {

@@ -29,7 +29,7 @@ const untried = "not tried yet"
 // list is what an attempt probes: the peer's candidates, the freshest first,
 // and where it was heard lately.
 func (p *path) list(now time.Time) []target {
-	list := targets(&p.self, union(p.called, p.peer.candidates))
+	list := targets(&p.self, union(p.called, p.peer.candidates), p.peer.nat.Filtering)
 	for _, r := range p.heardFrom(now) {
 		if !slices.ContainsFunc(list, func(t target) bool { return t.route == r }) {
 			list = append(list, target{route: r, kind: wire.Observed})
@@ -38,13 +38,15 @@ func (p *path) list(now time.Time) []target {
 	return list[:min(len(list), maxTargets)]
 }
 
-// patience is the estimated time until the peer has our CONNECT. Its own way
-// to the relay is unknown; ours stands for it.
+// patience is how long a probe waits that must not come before the peer's own has
+// left its NAT. With our way to the relay a, the peer's b and the straight way d, the
+// CONNECT takes a+b. A probe that leaves after 2a comes after 2a+d, which is later,
+// for the way to the relay is no longer than that over us: b ≤ a+d.
 func (p *path) patience() time.Duration {
 	if p.relay.via == ViaNone {
-		return oneWaySlack
+		return aloneSlack
 	}
-	return p.relay.rtt + oneWaySlack
+	return p.relay.rtt + metSlack
 }
 
 // extend adds to the running attempt what has become known since.

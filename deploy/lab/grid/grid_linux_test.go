@@ -105,7 +105,7 @@ func TestTrace(t *testing.T) {
 	bob(seen(22, true, b, a, probe))
 	alice(seen(44, false, hub, a, relay(ping)))
 	alice(seen(44, true, a, b, probe))
-	if _, ok := tr.toDirect(); ok {
+	if _, _, ok := tr.toDirect(); ok {
 		t.Error("direct although WireGuard has not been seen straight")
 	}
 	bob(seen(70, false, a, b, ping))
@@ -115,8 +115,8 @@ func TestTrace(t *testing.T) {
 	if got := tr.askedAt(); !got.Equal(begin) {
 		t.Errorf("asked at %v, want %v", got, begin)
 	}
-	if got, ok := tr.toDirect(); !ok || got != 80*time.Millisecond {
-		t.Errorf("direct after %v, want 80 ms", got)
+	if one, both, ok := tr.toDirect(); !ok || one != 70*time.Millisecond || both != 80*time.Millisecond {
+		t.Errorf("direct after %v and %v, want 70 ms and 80 ms", one, both)
 	}
 	if got := tr.toTalk(); got != 44*time.Millisecond {
 		t.Errorf("talked after %v, want 44 ms", got)
@@ -130,16 +130,16 @@ func TestReport(t *testing.T) {
 	public, random, block := numberOf(t, "public"), numberOf(t, "random"), numberOf(t, "block")
 	var b bytes.Buffer
 	report(&b, []result{
-		{row: public, column: random, want: opened, got: straight, toDirect: 62 * time.Millisecond, toTalk: 90 * time.Millisecond, probes: 9},
+		{row: public, column: random, want: opened, got: straight, toFirst: 62 * time.Millisecond, toDirect: 82 * time.Millisecond, toTalk: 90 * time.Millisecond, probes: 9},
 		{row: public, column: block, want: opened, got: viaHub, note: `alice says "no | reply"`},
 		{row: random, column: random, want: relayed, got: viaHub, probes: 12, late: 2},
 	})
 	for _, line := range []string{
 		"2 of 3 pairs are as wanted.",
 		"**1 are direct**",
-		"| **public** |  |  |  |  |  |  |  |  |  |  | 62 ms | **relay ✗** |  |  |  |",
-		"| simultaneous opening | 2 | 1 | 62 ms | 62 ms | 62 ms | 90 ms | 90 ms | 9 | 9 | – |",
-		"| relay by UDP | 1 | 1 | – | – | – | – | – | 12 | 12 | 2 |",
+		"| **public** |  |  |  |  |  |  |  |  |  |  | 82 ms | **relay ✗** |  |  |  |",
+		"| simultaneous opening | 2 | 1 | 62 ms | 62 ms | 62 ms | 82 ms | 82 ms | 90 ms | 90 ms | 9 | 9 | – |",
+		"| relay by UDP | 1 | 1 | – | – | – | – | – | – | – | 12 | 12 | 2 |",
 		`| public × block | relay | direct by simultaneous opening | 0 | alice says "no \| reply" |`,
 	} {
 		if !strings.Contains(b.String(), line) {

@@ -108,9 +108,9 @@ func line(r result) string {
 		return fmt.Sprintf("%s error: %v", s, r.err)
 	}
 	if r.got == straight {
-		s += fmt.Sprintf(" %-14s after %7s", r.got, short(r.toDirect))
+		s += fmt.Sprintf(" %-14s after %7s, both ways %7s", r.got, short(r.toFirst), short(r.toDirect))
 	} else {
-		s += fmt.Sprintf(" %-14s %13s", r.got, "")
+		s += fmt.Sprintf(" %-14s %32s", r.got, "")
 	}
 	s += fmt.Sprintf("  talk after %7s, probes %4d, after 3 s %4d, by the hub %3d", short(r.toTalk), r.probes, r.late, r.signals)
 	if !r.asWanted() {

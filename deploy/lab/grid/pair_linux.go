@@ -19,7 +19,8 @@ type result struct {
 	row, column int
 	want        way
 	got         verdict
-	toDirect    time.Duration // 0 unless direct
+	toFirst     time.Duration // until the first of WireGuard's packets arrived straight at either; 0 unless direct
+	toDirect    time.Duration // until one had at both
 	toTalk      time.Duration // until pings were answered; 0 if that can't be seen, as by TLS
 	probes      int           // sent straight to the other, not WireGuard's, until they were direct
 	late        int           // sent straight after [quiet]
@@ -180,11 +181,11 @@ func (p *pair) await(ctx context.Context, r *result) error {
 	}
 	over := errors.New("not direct")
 	err = mesh.Await(ctx, r.want.patience(), func() error {
-		d, ok := p.trace.toDirect()
+		one, both, ok := p.trace.toDirect()
 		if !ok {
 			return over
 		}
-		r.toDirect = d
+		r.toFirst, r.toDirect = one, both
 		return nil
 	})
 	if errors.Is(err, over) {

@@ -95,13 +95,14 @@ func (t *trace) askedAt() time.Time {
 	return t.asked
 }
 
-// toDirect is how long after that WireGuard's packets arrived straight at both
-// ends; false while they have not.
-func (t *trace) toDirect() (time.Duration, bool) {
+// toDirect is how long after that WireGuard's packets arrived straight at one end,
+// and at both; false while they have not.
+func (t *trace) toDirect() (one, both time.Duration, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	at, ok := later(t.direct)
-	return at.Sub(t.asked), ok
+	first := slices.MinFunc(t.direct[:], time.Time.Compare)
+	return first.Sub(t.asked), at.Sub(t.asked), ok
 }
 
 // toTalk is how long after that a ping and an answer had arrived by UDP; 0 if they
