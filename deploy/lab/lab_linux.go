@@ -23,9 +23,13 @@ type Lab struct {
 	next  int // numbers interfaces in the core
 }
 
-// coreAddr is the address of the core's end of every link, so that gateways
-// have someone to send to.
-const coreAddr = "192.0.2.1"
+// coreAddr and coreAddr6 are the addresses of the core's end of every link, so
+// that gateways have someone to send to; farAddr6 is that of the other end.
+const (
+	coreAddr  = "192.0.2.1"
+	coreAddr6 = "fe80::1"
+	farAddr6  = "fe80::2"
+)
 
 // New makes the core. The caller must call Close.
 func New() (*Lab, error) {
@@ -57,6 +61,15 @@ table ip core {
 		type filter hook forward priority 0;
 		ip saddr . ip daddr @cut drop
 		update @flows { ip saddr . ip protocol . ip daddr }
+	}
+}
+table ip6 core {
+	set flows { type ipv6_addr . inet_proto . ipv6_addr; flags dynamic; counter; size 4096; }
+	set cut { type ipv6_addr . ipv6_addr; }
+	chain forward {
+		type filter hook forward priority 0;
+		ip6 saddr . ip6 daddr @cut drop
+		update @flows { ip6 saddr . ip6 nexthdr . ip6 daddr }
 	}
 }`
 
@@ -193,7 +206,7 @@ func (h *Host) Process(name string) (int, error) {
 
 // Forward makes the host a router with these nftables rules.
 func (h *Host) Forward(rules string) error {
-	if err := h.Shell("echo 1 > /proc/sys/net/ipv4/ip_forward"); err != nil {
+	if err := h.Shell("echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding"); err != nil {
 		return err
 	}
 	_, err := run(h.Command(context.Background(), "nft", "-f", "-"), rules)

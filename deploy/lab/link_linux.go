@@ -18,8 +18,9 @@ import (
 // which is fast; anything else goes through this process, which is not.
 type Delay struct {
 	OneWay time.Duration
-	Loss   float64 // 0 to 1, each way
-	Hops   int     // routers on the way, which take as much off the time to live
+	Jitter time.Duration // up to this much more, for each packet anew: they overtake each other
+	Loss   float64       // 0 to 1, each way
+	Hops   int           // routers on the way, which take as much off the time to live
 }
 
 // Link joins a host to the core.
@@ -54,7 +55,7 @@ func (h *Host) Link() *Link { return h.wan }
 const wanName = "wan0"
 
 // attach links h to the core, through translators if there are any. Addrs are
-// routed to it; without translators they become its own.
+// routed to it; those of IPv4 become its own unless there are translators.
 func (l *Lab) attach(h *Host, delay Delay, nats []*translator, addrs ...netip.Addr) (*Link, error) {
 	l.next++
 	link := &Link{ifname: fmt.Sprintf("to%d", l.next), delay: delay, nats: nats}
@@ -74,19 +75,41 @@ func (l *Lab) attach(h *Host, delay Delay, nats []*translator, addrs ...netip.Ad
 
 // address gives the two ends of a link their addresses and routes.
 func (l *Lab) address(h *Host, link *Link, addrs []netip.Addr) error {
-	core := fmt.Sprintf("ip addr add %s/32 dev %[2]s\nip link set %[2]s up\n", coreAddr, link.ifname)
-	far := fmt.Sprintf("ip link set %s up\n", wanName)
+	core := fmt.Sprintf(linkEnd, link.ifname, coreAddr, coreAddr6)
+	far := fmt.Sprintf("ip link set %[1]s up\nip -6 addr add %[2]s/64 dev %[1]s nodad\n", wanName, farAddr6)
 	for _, a := range addrs {
-		core += fmt.Sprintf("ip route add %s dev %s\n", a, link.ifname)
-		if len(link.nats) == 0 {
-			far += fmt.Sprintf("ip addr add %s/32 dev %s\n", a, wanName)
+		core += route(netip.PrefixFrom(a, a.BitLen()), link)
+		if a.Is6() || len(link.nats) == 0 {
+			far += fmt.Sprintf("ip addr add %s/%d dev %s%s\n", a, a.BitLen(), wanName, nodad(a))
 		}
 	}
-	far += fmt.Sprintf("ip route add %s dev %s\nip route add default via %[1]s dev %[2]s\n", coreAddr, wanName)
+	far += fmt.Sprintf("ip route add %s dev %s\nip route add default via %[1]s dev %[2]s\nip -6 route add default via %[3]s dev %[2]s\n", coreAddr, wanName, coreAddr6)
 	if err := l.core.Shell(core); err != nil {
 		return err
 	}
 	return h.Shell(far)
+}
+
+// linkEnd makes an interface the core's end of a link.
+const linkEnd = `ip addr add %[2]s/32 dev %[1]s
+ip link set %[1]s up
+ip -6 addr add %[3]s/64 dev %[1]s nodad
+`
+
+// route is the core's way to a prefix by a link.
+func route(p netip.Prefix, link *Link) string {
+	if p.Addr().Is4() {
+		return fmt.Sprintf("ip route add %s dev %s\n", p, link.ifname)
+	}
+	return fmt.Sprintf("ip -6 route add %s via %s dev %s\n", p, farAddr6, link.ifname)
+}
+
+// nodad spares an address the second in which it is looked for elsewhere (RFC 4862).
+func nodad(a netip.Addr) string {
+	if a.Is6() {
+		return " nodad"
+	}
+	return ""
 }
 
 // SetLoss changes the share of packets, 0 to 1, that a delayed link drops each way.
@@ -132,12 +155,20 @@ type stage func([]byte) bool
 // stage may be nil.
 func (k *Link) pump(from, to *os.File, enter, exit stage) {
 	queue := make(chan packet, queueLen)
+	deliver := func(p packet) {
+		time.Sleep(time.Until(p.due)) // the link's delay itself
+		if exit == nil || exit(p.b) {
+			to.Write(p.b)
+		}
+	}
 	k.pumps.Go(func() {
 		for p := range queue {
-			time.Sleep(time.Until(p.due)) // the link's delay itself
-			if exit == nil || exit(p.b) {
-				to.Write(p.b)
+			if k.delay.Jitter == 0 {
+				deliver(p)
+				continue
 			}
+			p.due = p.due.Add(rand.N(k.delay.Jitter))
+			k.pumps.Go(func() { deliver(p) })
 		}
 	})
 	defer close(queue)
@@ -162,7 +193,7 @@ func (k *Link) up(host *os.File) stage {
 	return func(b []byte) bool {
 		p, ok := parseIPv4(b)
 		if !ok {
-			return len(k.nats) == 0
+			return k.carriesOther(b)
 		}
 		now := time.Now()
 		switch leave(k.nats, now, p) {
@@ -182,7 +213,7 @@ func (k *Link) down() stage {
 	return func(b []byte) bool {
 		p, ok := parseIPv4(b)
 		if !ok {
-			return len(k.nats) == 0
+			return k.carriesOther(b)
 		}
 		s := Seen{time.Now(), false, p.proto(), p.src(), p.dst(), p.payload()}
 		if !p.age(k.delay.Hops) || arrive(k.nats, s.At, p) != passed {
@@ -191,6 +222,19 @@ func (k *Link) down() stage {
 		k.see(s)
 		return true
 	}
+}
+
+// carriesOther passes what translators do not know: IPv6 for less hops, and of the
+// rest what no translator stands in the way of.
+func (k *Link) carriesOther(b []byte) bool {
+	if len(b) < 40 || b[0]>>4 != 6 {
+		return len(k.nats) == 0
+	}
+	if int(b[7]) <= k.delay.Hops {
+		return false
+	}
+	b[7] -= byte(k.delay.Hops)
+	return true
 }
 
 func (k *Link) see(s Seen) {

@@ -27,7 +27,8 @@ const (
 // Gateway describes a site's gateway.
 type Gateway struct {
 	Public netip.Addr
-	LAN    netip.Prefix // the gateway takes its first address
+	LAN    netip.Prefix // the gateway takes its first address; none: no IPv4
+	LAN6   netip.Prefix // routed as it is, behind a stateful firewall; none: no IPv6
 	NAT    NAT          // of the gateway's own kernel; empty: Translate does it
 	// Translate are NATs in this process that stand between the gateway and the
 	// core, from the gateway outwards. Each is a hop. Behind a NAT of the gateway's
@@ -40,14 +41,19 @@ type Gateway struct {
 	// Input is the fate of packets to the gateway itself: drop (the default),
 	// accept or reject.
 	Input string
+	// Isolated keeps the hosts of the LAN from each other, as the network of a
+	// provider does, and of a hotel.
+	Isolated bool
 }
 
 // Site is a LAN behind a gateway.
 type Site struct {
-	Gateway *Host
-	LAN     netip.Prefix
-	lab     *Lab
-	hosts   int
+	Gateway   *Host
+	LAN, LAN6 netip.Prefix
+	lab       *Lab
+	bridge    string // the gateway's interface to the LAN
+	isolated  bool
+	hosts     int
 }
 
 // Site adds a gateway with an empty LAN behind it.
@@ -56,7 +62,11 @@ func (l *Lab) Site(name string, g Gateway) (*Site, error) {
 	if err != nil {
 		return nil, err
 	}
-	if gw.wan, err = l.attach(gw, g.Link, newTranslators(g.Translate, g.Public), g.Public); err != nil {
+	var addrs []netip.Addr
+	if g.Public.IsValid() {
+		addrs = append(addrs, g.Public)
+	}
+	if gw.wan, err = l.attach(gw, g.Link, newTranslators(g.Translate, g.Public), addrs...); err != nil {
 		return nil, err
 	}
 	if g.NAT != "" && len(g.Translate) > 0 {
@@ -64,18 +74,74 @@ func (l *Lab) Site(name string, g Gateway) (*Site, error) {
 			return nil, err
 		}
 	}
-	s := &Site{Gateway: gw, LAN: g.LAN, lab: l}
-	if err := gw.Shell(fmt.Sprintf("ip link add lan0 type bridge\nip addr add %s/%d dev lan0\nip link set lan0 up", s.first(), g.LAN.Bits())); err != nil {
+	if g.LAN6.IsValid() {
+		if err := l.core.Shell(route(g.LAN6, gw.wan)); err != nil {
+			return nil, err
+		}
+	}
+	return l.site(gw, g)
+}
+
+// Site adds a gateway to the LAN with a LAN of its own behind it: a home whose
+// provider has a NAT, too. Of g count the LAN, the NAT and the rules.
+func (s *Site) Site(name string, g Gateway) (*Site, error) {
+	gw, err := s.lab.boot(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Plug(gw, wanName); err != nil {
+		return nil, err
+	}
+	if err := s.Route(gw, wanName); err != nil {
+		return nil, err
+	}
+	return s.lab.site(gw, g)
+}
+
+func (l *Lab) site(gw *Host, g Gateway) (*Site, error) {
+	s := &Site{Gateway: gw, LAN: g.LAN, LAN6: g.LAN6, lab: l, bridge: "lan0", isolated: g.Isolated}
+	if err := s.open(); err != nil {
 		return nil, err
 	}
 	return s, gw.Forward(g.rules())
 }
 
-func (s *Site) first() netip.Addr { return s.LAN.Masked().Addr().Next() }
+// VLAN adds a LAN behind the same gateway. It lets nothing pass between the two.
+func (s *Site) VLAN(bridge string, lan netip.Prefix) (*Site, error) {
+	v := &Site{Gateway: s.Gateway, LAN: lan, lab: s.lab, bridge: bridge}
+	return v, v.open()
+}
+
+// open makes the gateway's end of the LAN. What stays on the LAN is none of the
+// gateway's business, whatever the machine wants of its own bridges.
+func (s *Site) open() error {
+	script := fmt.Sprintf(`ip link add %[1]s type bridge mcast_snooping 0
+ip link set %[1]s up
+for f in iptables ip6tables; do [ ! -e /proc/sys/net/bridge/bridge-nf-call-$f ] || echo 0 > /proc/sys/net/bridge/bridge-nf-call-$f; done
+`, s.bridge)
+	for _, p := range []netip.Prefix{s.LAN, s.LAN6} {
+		if p.IsValid() {
+			script += fmt.Sprintf("ip addr add %s/%d dev %s%s\n", first(p), p.Bits(), s.bridge, nodad(p.Addr()))
+		}
+	}
+	return s.Gateway.Shell(script)
+}
+
+func first(p netip.Prefix) netip.Addr { return p.Masked().Addr().Next() }
+
+// address is what the nth host of the LAN gets of a prefix.
+func address(p netip.Prefix, n int) netip.Addr {
+	a := first(p)
+	for range n {
+		a = a.Next()
+	}
+	return a
+}
 
 func (g Gateway) rules() string {
+	rules := firewall6 + walls
 	if g.NAT == "" {
-		return ""
+		return rules
 	}
 	out, input := "", "drop"
 	if g.Only != "" {
@@ -84,12 +150,12 @@ func (g Gateway) rules() string {
 	if g.Input != "" {
 		input = g.Input
 	}
-	return fmt.Sprintf(`
+	return rules + fmt.Sprintf(`
 table ip gateway {
 	chain forward {
 		type filter hook forward priority 0; policy drop;
 		ct state established,related accept
-		iifname lan0 oifname wan0 %s accept
+		iifname "lan*" oifname wan0 %s accept
 	}
 	chain input {
 		type filter hook input priority 0;
@@ -103,6 +169,26 @@ table ip gateway {
 }`, out, input, g.NAT)
 }
 
+// walls stand between the LANs of a gateway.
+const walls = `
+table ip walls {
+	chain forward {
+		type filter hook forward priority 0;
+		iifname "lan*" oifname "lan*" drop
+	}
+}`
+
+// firewall6 is what home routers do for IPv6 (RFC 6092): nothing comes in that
+// nobody asked for.
+const firewall6 = `
+table ip6 gateway {
+	chain forward {
+		type filter hook forward priority 0; policy drop;
+		ct state established,related accept
+		iifname "lan*" oifname wan0 accept
+	}
+}`
+
 // Host adds a host to the site's LAN.
 func (s *Site) Host(name string) (*Host, error) {
 	h, err := s.lab.boot(name)
@@ -110,31 +196,67 @@ func (s *Site) Host(name string) (*Host, error) {
 		return nil, err
 	}
 	h.site = s
-	s.hosts++
-	port := fmt.Sprintf("port%d", s.hosts)
-	if err := veth(s.Gateway, port, h, "eth0"); err != nil {
-		return nil, fmt.Errorf("plug %s in: %w", name, err)
-	}
-	if err := s.Gateway.Shell(fmt.Sprintf("ip link set %s master lan0 up", port)); err != nil {
+	if err := s.Plug(h, "eth0"); err != nil {
 		return nil, err
 	}
-	addr := s.first()
-	for range s.hosts {
-		addr = addr.Next()
+	return h, s.Route(h, "eth0")
+}
+
+// Plug puts one more interface of a host into the LAN. Only what is for the LAN
+// leaves by it until [Site.Route].
+func (s *Site) Plug(h *Host, ifname string) error {
+	s.hosts++
+	port := fmt.Sprintf("%s-%d", s.bridge, s.hosts)
+	if err := veth(s.Gateway, port, h, ifname); err != nil {
+		return fmt.Errorf("plug %s in: %w", h.Name, err)
 	}
-	return h, h.Shell(fmt.Sprintf("ip link set eth0 up\nip addr add %s/%d dev eth0\nip route add default via %s", addr, s.LAN.Bits(), s.first()))
+	plug := fmt.Sprintf("ip link set %s master %s up\n", port, s.bridge)
+	if s.isolated {
+		plug += fmt.Sprintf("bridge link set dev %s isolated on\n", port)
+	}
+	if err := s.Gateway.Shell(plug); err != nil {
+		return err
+	}
+	script := fmt.Sprintf("ip link set %s up\n", ifname)
+	for _, p := range []netip.Prefix{s.LAN, s.LAN6} {
+		if p.IsValid() {
+			script += fmt.Sprintf("ip addr add %s/%d dev %s%s\n", address(p, s.hosts), p.Bits(), ifname, nodad(p.Addr()))
+		}
+	}
+	return h.Shell(script)
+}
+
+// Route makes an interface in this LAN a host's way to everything else, in place of
+// any other.
+func (s *Site) Route(h *Host, ifname string) error {
+	script := ""
+	for _, p := range []netip.Prefix{s.LAN, s.LAN6} {
+		if p.IsValid() {
+			script += fmt.Sprintf("ip -%d route replace default via %s dev %s\n", version(p), first(p), ifname)
+		}
+	}
+	return h.Shell(script)
+}
+
+func version(p netip.Prefix) int {
+	if p.Addr().Is4() {
+		return 4
+	}
+	return 6
 }
 
 // ForgetMappings makes the gateway and its translators lose their connection
 // tracking, as a reboot does.
 func (s *Site) ForgetMappings() error {
-	for _, t := range s.Gateway.wan.nats {
-		t.reboot()
+	if k := s.Gateway.wan; k != nil {
+		for _, t := range k.nats {
+			t.reboot()
+		}
 	}
 	return s.Gateway.Shell("conntrack -F")
 }
 
 // Readdress moves a host to another address of its LAN, in one breath.
 func (h *Host) Readdress(addr netip.Addr) error {
-	return h.Shell(fmt.Sprintf("ip addr flush dev eth0\nip addr add %s/%d dev eth0\nip route add default via %s", addr, h.site.LAN.Bits(), h.site.first()))
+	return h.Shell(fmt.Sprintf("ip addr flush dev eth0\nip addr add %s/%d dev eth0\nip route add default via %s", addr, h.site.LAN.Bits(), first(h.site.LAN)))
 }
