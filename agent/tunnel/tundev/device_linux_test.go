@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,6 +59,27 @@ func up(t testing.TB, name string, addrs ...string) {
 		nstest.IP(t, args)
 	}
 	nstest.IP(t, "link set "+name+" up")
+	for _, a := range addrs {
+		awaitRoutes(t, name, netip.MustParsePrefix(a))
+	}
+}
+
+// awaitRoutes waits until the kernel delivers what is sent to an address, and
+// sends what is for its neighbours to the link: for IPv6 it sees to that later.
+func awaitRoutes(t testing.TB, name string, a netip.Prefix) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for to, want := range map[netip.Addr]string{a.Addr(): "local ", a.Masked().Addr().Next(): " dev " + name + " "} {
+		for {
+			out, err := exec.Command("ip", "route", "get", to.String()).CombinedOutput()
+			if err == nil && strings.Contains(string(out), want) {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("route to %s: %v: %s", to, err, out)
+			}
+		}
+	}
 }
 
 // within bounds what the test waits for from d.
@@ -190,29 +213,37 @@ func TestReadCarriesOver(t *testing.T) {
 	if err := newWriter(in).writeFrame([][]byte{super.Super(100, false)}); err != nil {
 		t.Fatal(err)
 	}
-	var carried []byte
 	bufs, sizes := [][]byte{make([]byte, 200), make([]byte, 200), make([]byte, 200)}, make([]int, 3)
-	for len(carried) < 1000 {
-		n, err := out.Read(bufs, sizes, 16)
-		if err != nil {
-			t.Fatalf("after %d bytes: %v", len(carried), err)
-		}
-		for i := range n {
-			if p := bufs[i][16 : 16+sizes[i]]; relevant(p) {
-				carried = append(carried, p[40:]...)
+	var carried []byte
+	take := func(until int) {
+		t.Helper()
+		for len(carried) < until {
+			n, err := out.Read(bufs, sizes, 16)
+			if err != nil {
+				t.Fatalf("after %d bytes: %v", len(carried), err)
+			}
+			for i := range n {
+				if p := bufs[i][16 : 16+sizes[i]]; relevant(p) {
+					carried = append(carried, p[40:]...)
+				}
 			}
 		}
 	}
+	take(1000)
 	if !bytes.Equal(carried, super.Payload) {
 		t.Error("the payload changed")
 	}
-	// What does not fit at all is dropped and counted.
-	if err := newWriter(in).writeFrame([][]byte{super.Super(400, false)}); err != nil {
+	// What does not fit at all is dropped and counted; what comes after it is not.
+	w := newWriter(in)
+	if err := w.writeFrame([][]byte{super.Super(400, false)}); err != nil {
 		t.Fatal(err)
 	}
-	for out.Counters().TooLong < 2 {
-		if _, err := out.Read(bufs, sizes, 16); err != nil {
-			t.Fatal(err)
-		}
+	super.Payload = payload(10)
+	if err := w.writeFrame([][]byte{make([]byte, vnet.HeaderLen), super.Bytes()}); err != nil {
+		t.Fatal(err)
+	}
+	take(1010)
+	if c := out.Counters(); c.TooLong < 3 || !bytes.Equal(carried[1000:], super.Payload) {
+		t.Errorf("counters %+v, then %x", c, carried[1000:])
 	}
 }
