@@ -40,6 +40,9 @@ func (l *loop) settleMember(now time.Time, m *member) {
 	if d := m.path.deadline(); !d.IsZero() && !now.Before(d) {
 		l.step(m, timer{})
 	}
+	if d := m.detour.deadline(); !d.IsZero() && !now.Before(d) {
+		l.stepDetour(m, detourTimer{})
+	}
 }
 
 func (l *loop) settleTraffic(now time.Time, m *member) {
@@ -47,10 +50,14 @@ func (l *loop) settleTraffic(now time.Time, m *member) {
 	moved := m.flow.counters() != m.counted
 	switch {
 	case moved:
-		l.step(m, m.poll(now))
-	case waited >= pollIdle && !m.path.attentive():
+		t := m.poll(now)
+		if m.choice.relay {
+			l.stepDetour(m, carried{sent: t.sent > 0, returned: t.returned > 0})
+		}
+		l.step(m, t)
+	case waited >= pollIdle && !m.attentive():
 		m.rest()
-	case waited >= pollTraffic && m.path.attentive():
+	case waited >= pollTraffic && m.attentive():
 		m.polled = now
 	}
 }
@@ -61,9 +68,7 @@ func (l *loop) point(m *member) {
 	if !m.choice.route.isZero() {
 		next.direct, next.addr = l.socket(m.choice.route.socket), m.choice.route.addr
 	}
-	if m.Relay != 0 {
-		next.relay = l.hub.leg(m.Relay)
-	}
+	next.relay = l.relayLeg(m)
 	old := m.flow.way.Swap(next)
 	if old.direct == nil && next.direct != nil || old.relay == nil && next.relay != nil || !old.both && next.both {
 		m.flow.repeat(time.Now())
@@ -93,9 +98,7 @@ func (l *loop) sendProbe(m *member, a sendProbe) {
 		return
 	}
 	if a.to.isZero() {
-		if leg := l.hub.leg(m.Relay); leg != nil {
-			leg.send([][]byte{b})
-		}
+		l.sendByRelay(m, a, b)
 		return
 	}
 	if err := l.sendTo(a.to, b, a.ttl); err != nil && a.to == m.choice.route {

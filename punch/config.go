@@ -75,6 +75,13 @@ type Config struct {
 	// Metered reports whether every packet costs, so that there are none for now.
 	// Nil: never.
 	Metered func() bool
+	// Offer says whether this host relays for peers.
+	Offer Offer
+	// HubOnly has nothing relayed by peers, in either direction.
+	HubOnly bool
+	// RelayRate bounds what is relayed for each peer, in bytes a second. 0: 125
+	// million.
+	RelayRate int
 	// ClockOffset is what to add to this host's clock, as learnt last time.
 	ClockOffset time.Duration
 
@@ -85,6 +92,7 @@ type Config struct {
 type Local struct {
 	Candidates []wire.Candidate
 	NAT        wire.NAT
+	Relays     bool // it relays for peers
 }
 
 // Relay is a relay to have a session with.
@@ -103,6 +111,7 @@ type Peer struct {
 	Generation uint32 // of the candidates, raised at each change
 	NAT        wire.NAT
 	Online     bool
+	Relays     bool // it relays for peers
 }
 
 func (c Config) normal() (Config, error) {
@@ -129,6 +138,9 @@ func (c Config) normal() (Config, error) {
 		c.BirthdayRate = defaultRate
 	}
 	c.BirthdayRate = min(c.BirthdayRate, maxRate)
+	if c.RelayRate == 0 {
+		c.RelayRate = defaultRelayRate
+	}
 	if c.Metered == nil {
 		c.Metered = func() bool { return false }
 	}

@@ -22,6 +22,8 @@ type Engine struct {
 	mapped atomic.Pointer[[]netip.AddrPort]
 	link   atomic.Bool
 
+	relaying atomic.Pointer[Relaying]
+
 	asks    chan func(*loop)
 	running atomic.Bool
 	offset  atomic.Int64 // nanoseconds to add to the host's clock
@@ -44,8 +46,10 @@ func New(config Config) (*Engine, error) {
 		asks:    make(chan func(*loop)),
 		changed: make(chan struct{}, 1),
 	}
+	e.mux.relayRate = config.RelayRate
 	e.offset.Store(int64(config.ClockOffset))
 	e.relay.Store(&config.Relay)
+	e.relaying.Store(&Relaying{config.Offer, config.HubOnly})
 	return e, nil
 }
 

@@ -74,7 +74,8 @@ type (
 	traffic struct {
 		sent     uint64 // handed to us for the peer, whichever way they went
 		received uint64 // came over the route in use
-		relayed  uint64 // came by relay
+		relayed  uint64 // came by relay …
+		returned uint64 // … by the one in use
 	}
 	// sendFailed: the system refused to send over the route in use.
 	sendFailed struct{}

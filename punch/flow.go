@@ -15,9 +15,12 @@ type flow struct {
 
 	sent     atomic.Uint64 // packets handed to send
 	received atomic.Uint64 // packets that came over the direct route in use
-	relayed  atomic.Uint64 // packets that came by relay
+	relayed  atomic.Uint64 // packets that came by relay …
+	returned atomic.Uint64 // … those by the one in use
 	failed   atomic.Bool   // the system refused a direct packet
 	awake    atomic.Bool   // the engine looks at the counters by itself
+	relays   atomic.Bool   // what it relays to us is taken
+	onward   bucket        // what we relay for it
 
 	handshake
 }
@@ -30,15 +33,24 @@ type way struct {
 	relay  *relayLeg // nil: no relay; else the reserve of a direct route
 }
 
-// relayLeg reaches one peer by the relay.
+// relayLeg reaches one peer by a relay.
 type relayLeg struct {
 	head   [wire.HeaderSize]byte
 	socket Socket // nil: by stream
 	addr   netip.AddrPort
 	stream RelayConn
+	also   *relayLeg // by another relay as well, while this one is not sure; nil: no
 }
 
 func (l *relayLeg) send(bufs [][]byte) error {
+	err := l.sendAlone(bufs)
+	if l.also != nil && l.also.send(bufs) == nil {
+		return nil
+	}
+	return err
+}
+
+func (l *relayLeg) sendAlone(bufs [][]byte) error {
 	if l.socket != nil {
 		return l.socket.WriteHeaded(l.head[:], bufs, l.addr)
 	}
@@ -89,13 +101,16 @@ func (r *flowRun) end() {
 
 // counters are the totals so far.
 func (f *flow) counters() traffic {
-	return traffic{sent: f.sent.Load(), received: f.received.Load(), relayed: f.relayed.Load()}
+	return traffic{sent: f.sent.Load(), received: f.received.Load(), relayed: f.relayed.Load(), returned: f.returned.Load()}
 }
 
 // take returns what moved since last was taken.
 func (f *flow) take(last *traffic) traffic {
 	now := f.counters()
-	d := traffic{sent: now.sent - last.sent, received: now.received - last.received, relayed: now.relayed - last.relayed}
+	d := traffic{
+		sent: now.sent - last.sent, received: now.received - last.received,
+		relayed: now.relayed - last.relayed, returned: now.returned - last.returned,
+	}
 	*last = now
 	return d
 }

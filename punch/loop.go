@@ -27,6 +27,8 @@ type loop struct {
 	pings   pinger
 	slots   pacer
 	extras  *extras
+	relays  []usableRelay // peers that may relay for us now
+	serving bool          // we relay for peers
 }
 
 func newLoop(e *Engine) (*loop, error) {
@@ -96,6 +98,9 @@ func (l *loop) takeOrders() {
 		l.hub.set(time.Now(), *r)
 		l.local.setServers(time.Now(), r.Addrs)
 	}
+	if r := l.relaying.Swap(nil); r != nil {
+		l.setRelaying(*r)
+	}
 	if m := l.mapped.Swap(nil); m != nil {
 		l.setMapped(time.Now(), *m)
 	}
@@ -157,14 +162,24 @@ func (l *loop) receiveProbe(now time.Time, d datagram) {
 		return
 	}
 	if msg.Type == wire.Pong && msg.TxID&pingerBit != 0 {
-		l.pings.answer(now, msg.TxID, d)
+		relay := ""
+		if by := l.members.all[d.by]; by != nil {
+			relay = by.Name
+		}
+		l.pings.answer(now, msg.TxID, d, relay)
 	}
 	if msg.Type == wire.Pong && d.relayed == nil && d.from.socket <= socket6 {
 		l.local.viewed(now, d.from.addr, msg.Observed)
 	}
+	if d.relayed != nil {
+		m.by = d.by
+		if l.takeDetour(m, msg) {
+			return
+		}
+	}
 	l.step(m, heard{msg, d.from})
-	if d.relayed == nil && l.mux.owner(d.from.addr) != m.flow {
-		l.members.publish(l.mux)
+	if d.relayed == nil && (l.mux.owner(d.from.addr) != m.flow || l.becameClient(m, d.from)) {
+		l.publish()
 	}
 }
 
@@ -175,6 +190,7 @@ func (l *loop) settle(now time.Time) {
 	l.takeHubNews(now)
 	l.local.run(now)
 	l.takeLocalNews(now)
+	l.settleRelays()
 	if c, due := l.local.survey(now); due {
 		l.explore.start(c)
 	}
@@ -201,7 +217,7 @@ func (l *loop) takeHubNews(now time.Time) {
 	}
 	if n.rebound {
 		for _, m := range l.members.byActivity() {
-			l.point(m)
+			l.relaysChanged(m)
 			l.step(m, l.relayOf(m))
 		}
 	}
@@ -212,14 +228,6 @@ func (l *loop) takeHubNews(now time.Time) {
 	}
 }
 
-// relayOf is what a member's path should know of the relay.
-func (l *loop) relayOf(m *member) relayChanged {
-	if m.Relay == 0 {
-		return relayChanged{}
-	}
-	return relayChanged{l.hub.via, l.hub.rtt}
-}
-
 // takeLocalNews spreads what we learnt of our own addresses.
 func (l *loop) takeLocalNews(now time.Time) {
 	if !l.local.changed(now) {
@@ -228,6 +236,7 @@ func (l *loop) takeLocalNews(now time.Time) {
 	for _, m := range l.members.byActivity() {
 		l.step(m, l.local.event())
 	}
+	l.serve(l.local.told.Relays)
 	l.config.Publish(l.local.local())
 	l.noteChange()
 }

@@ -18,6 +18,8 @@ type member struct {
 	Peer
 	pair    *wire.Pair
 	path    *path
+	detour  *detour
+	by      Key // the relay by which its last relayed probe came; zero: the hub
 	flow    *flow
 	replays replays
 	seq     uint64 // of our last probe to it
@@ -46,6 +48,7 @@ func newMember(now time.Time, self Key, private [32]byte, p Peer) (*member, erro
 	m.flow.way.Store(&way{})
 	m.path = newPath(now, lower, random64())
 	m.choice = m.path.choice()
+	m.detour = newDetour(random64())
 	return m, nil
 }
 
@@ -65,16 +68,19 @@ func (m *member) rest() {
 
 // deadline is when the member wants to be looked at.
 func (m *member) deadline() time.Time {
-	d := m.path.deadline()
+	d := earlier(m.path.deadline(), m.detour.deadline())
 	if m.flow.awake.Load() {
 		every := pollIdle
-		if m.path.attentive() {
+		if m.attentive() {
 			every = pollTraffic
 		}
 		d = earlier(d, m.polled.Add(every))
 	}
 	return d
 }
+
+// attentive reports whether the counters must be looked at often.
+func (m *member) attentive() bool { return m.path.attentive() || m.detour.attentive() }
 
 // show is what to tell of the path now.
 func (m *member) show() shown {
@@ -127,12 +133,14 @@ func (ms *members) byActivity() []*member {
 
 // publish gives the packet path a new table. An address that several peers were
 // heard from belongs to the one heard last.
-func (ms *members) publish(x *mux) {
+func (ms *members) publish(x *mux, serving bool) {
 	t := &table{
 		flows: make(map[Key]*flow, len(ms.all)),
 		ids:   make(map[wire.RelayID]*flow, len(ms.all)),
 		addrs: make(map[netip.AddrPort]*flow),
 		relay: x.table.Load().relay,
+
+		clients: make(map[netip.AddrPort]client),
 	}
 	last := make(map[netip.AddrPort]time.Time)
 	for key, m := range ms.all {
@@ -143,6 +151,9 @@ func (ms *members) publish(x *mux) {
 		for _, l := range m.path.legs {
 			if t.addrs[l.addr] == nil || l.heard.After(last[l.addr]) {
 				t.addrs[l.addr], last[l.addr] = m.flow, l.heard
+			}
+			if serving && !l.proven.IsZero() {
+				t.clients[l.addr] = client{m.flow, m.Relay}
 			}
 		}
 	}

@@ -32,7 +32,10 @@ type mux struct {
 	spares   chan []byte   // buffers of packets that were injected
 	wake     chan struct{} // capacity 1: some flow has news
 	done     chan struct{} // closed by close
-	once     sync.Once
+
+	relayRate int // of what is relayed for each peer, bytes a second
+	onwards   onwards
+	once      sync.Once
 }
 
 // table is an immutable snapshot of who is where.
@@ -41,6 +44,8 @@ type table struct {
 	ids   map[wire.RelayID]*flow
 	addrs map[netip.AddrPort]*flow
 	relay netip.AddrPort // the relay's UDP address; zero: none
+
+	clients map[netip.AddrPort]client // whom we relay for; empty: we don't
 }
 
 // datagram is something for the engine: what is not WireGuard's, and handshakes
@@ -48,7 +53,8 @@ type table struct {
 type datagram struct {
 	data    []byte
 	from    route
-	relayed *flow // a probe by relay: whose
+	relayed *flow // a probe by relay: whose …
+	by      Key   // … and by which: a peer, or (zero) the hub
 	via     Via   // ViaTLS: from the WebSocket
 }
 
@@ -66,6 +72,8 @@ func newMux(sockets []Socket) *mux {
 		spares:   make(chan []byte, injectedSize),
 		wake:     make(chan struct{}, 1),
 		done:     make(chan struct{}),
+
+		relayRate: defaultRelayRate,
 	}
 	m.table.Store(&table{})
 	return m
@@ -157,7 +165,7 @@ func (m *mux) inject(b []byte) {
 	case wire.IsWireGuard(payload):
 		f.heard(payload)
 		if !isKeepalive(payload) {
-			m.count(f, &f.relayed, 1)
+			m.countRelayed(f, netip.AddrPort{})
 		}
 		if f.crossed(payload) {
 			return

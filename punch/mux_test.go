@@ -113,7 +113,7 @@ func TestCounters(t *testing.T) {
 	sizes := []int{96, 96, 96, 104}
 	m.sort(socket4, bufs, sizes, []netip.AddrPort{bobAddr, someAddr, bobAddr, relayAddr}, make([]Key, 4))
 	m.send(bobKey, [][]byte{packet(5, false), packet(6, false)})
-	if got, want := f.counters(), (traffic{sent: 2, received: 2, relayed: 1}); got != want {
+	if got, want := f.counters(), (traffic{sent: 2, received: 2, relayed: 1, returned: 1}); got != want {
 		t.Errorf("counters = %+v, want %+v", got, want)
 	}
 }
@@ -282,7 +282,7 @@ func TestViews(t *testing.T) {
 			}
 		}
 	}
-	if got, want := f.counters(), (traffic{received: 1, relayed: 1}); got != want {
+	if got, want := f.counters(), (traffic{received: 1, relayed: 1, returned: 1}); got != want {
 		t.Errorf("counters = %+v, want %+v", got, want)
 	}
 }

@@ -23,6 +23,7 @@ type observer struct {
 	port      uint16
 	v4, v6    bool
 	advertise []netip.AddrPort
+	offer     Offer
 	ask       func(to netip.AddrPort, request []byte)
 
 	servers []*server
@@ -171,7 +172,7 @@ func (o *observer) changed(now time.Time) bool {
 	}
 	o.tellAt = time.Time{}
 	next := o.local()
-	if o.generation > 0 && sameCandidates(o.told.Candidates, next.Candidates) && o.told.NAT == next.NAT {
+	if o.generation > 0 && sameCandidates(o.told.Candidates, next.Candidates) && o.told.NAT == next.NAT && o.told.Relays == next.Relays {
 		return false
 	}
 	o.told = next
@@ -186,7 +187,7 @@ func (o *observer) event() selfChanged {
 
 // local works out what is known now.
 func (o *observer) local() Local {
-	l := Local{NAT: o.nat()}
+	l := Local{NAT: o.nat(), Relays: o.offer.relays(len(o.advertise) > 0, o.found.Best())}
 	add := func(kind wire.CandidateKind, addr netip.AddrPort) {
 		c := wire.Candidate{Kind: kind, Addr: addr}
 		known := slices.ContainsFunc(l.Candidates, func(k wire.Candidate) bool { return k.Addr == addr })

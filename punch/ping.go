@@ -24,6 +24,8 @@ type Pong struct {
 	RTT  time.Duration
 	Via  Via
 	Addr netip.AddrPort // of a direct path
+
+	Relay string // who relayed the answer: a peer's name; "": the hub, or nobody
 }
 
 // Ping measures the path in use to a peer by one probe. It waits for the answer
@@ -96,14 +98,14 @@ func (p *pinger) add(now time.Time) (txid uint64, answer <-chan Pong) {
 	return p.last | pingerBit, w.answer
 }
 
-// answer takes a PONG; d is the datagram it came in.
-func (p *pinger) answer(now time.Time, txid uint64, d datagram) {
+// answer takes a PONG; d is the datagram it came in, relay the peer that relayed it.
+func (p *pinger) answer(now time.Time, txid uint64, d datagram, relay string) {
 	w, ok := p.waits[txid]
 	if !ok {
 		return
 	}
 	delete(p.waits, txid)
-	pong := Pong{RTT: now.Sub(w.at), Via: d.via}
+	pong := Pong{RTT: now.Sub(w.at), Via: d.via, Relay: relay}
 	if d.relayed == nil {
 		pong.Via, pong.Addr = ViaDirect, d.from.addr
 	}

@@ -72,7 +72,7 @@ func (m *mux) view(id socketID, lend func([][]byte, []netip.AddrPort) (int, erro
 					kept++
 				}
 			}
-			s.run.end()
+			s.end()
 			if kept > 0 {
 				return kept, nil
 			}
@@ -128,16 +128,17 @@ func (m *mux) sort(id socketID, bufs [][]byte, sizes []int, from []netip.AddrPor
 		}
 		kept = kept || sizes[i] > 0
 	}
-	s.run.end()
+	s.end()
 	return kept
 }
 
 // sorter tells what the datagrams of one batch are.
 type sorter struct {
-	m   *mux
-	id  socketID
-	t   *table
-	run flowRun
+	m      *mux
+	id     socketID
+	t      *table
+	run    flowRun
+	onward *onward // what peers send each other by us; nil: nothing yet
 }
 
 func (m *mux) sorter(id socketID) sorter {
@@ -171,15 +172,22 @@ func (s *sorter) take(b []byte, from netip.AddrPort) (packet []byte, peer Key) {
 // unwrap returns the WireGuard packet behind the relay's header, and whose it is;
 // nil if nothing is left for the tunnel.
 func (s *sorter) unwrap(b []byte, from netip.AddrPort) (*flow, []byte) {
-	if from != s.t.relay {
-		return nil, nil
-	}
 	h, err := wire.ParseHeader(b)
 	if err != nil {
 		return nil, nil
 	}
-	if h.Type != wire.Data {
+	if h.Type == wire.Forward {
+		s.onwardTake(b, from, h.ID)
+		return nil, nil
+	}
+	by, ok := s.t.relayAt(from)
+	switch {
+	case !ok:
+		return nil, nil
+	case h.Type != wire.Data && by == Key{}:
 		s.m.divert(datagram{data: clone(b), from: route{s.id, from}, via: ViaRelay})
+		return nil, nil
+	case h.Type != wire.Data:
 		return nil, nil
 	}
 	f := s.t.ids[h.ID]
@@ -189,15 +197,35 @@ func (s *sorter) unwrap(b []byte, from netip.AddrPort) (*flow, []byte) {
 	case wire.IsWireGuard(payload):
 		f.heard(payload)
 		if !isKeepalive(payload) {
-			s.m.count(f, &f.relayed, 1)
+			s.m.countRelayed(f, from)
 		}
 		if !f.crossed(payload) {
 			return f, payload
 		}
 	case wire.KindOf(payload) == wire.Probe:
-		s.m.divert(datagram{data: clone(payload), relayed: f, via: ViaRelay})
+		s.m.divert(datagram{data: clone(payload), relayed: f, by: by, via: ViaRelay})
 	}
 	return nil, nil
+}
+
+// relayAt tells which relay is at an address: the hub (a zero key), or a peer
+// that relays to us.
+func (t *table) relayAt(from netip.AddrPort) (by Key, ok bool) {
+	if from == t.relay {
+		return Key{}, true
+	}
+	if f := t.addrs[from]; f != nil && f.relays.Load() {
+		return f.key, true
+	}
+	return Key{}, false
+}
+
+// countRelayed counts a packet that came by relay; from is zero for a stream.
+func (m *mux) countRelayed(f *flow, from netip.AddrPort) {
+	if l := f.way.Load().relay; l != nil && l.addr == from {
+		f.returned.Add(1)
+	}
+	m.count(f, &f.relayed, 1)
 }
 
 func (m *mux) receiveInjected(bufs [][]byte, sizes []int, peers []Key) (int, error) {

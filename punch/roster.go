@@ -41,7 +41,7 @@ func (l *loop) setPeers(list []Peer) {
 	}
 	l.members.tags = nil
 	l.members.keepTags(hour(now.Add(l.ClockOffset())))
-	l.members.publish(l.mux)
+	l.publish()
 	l.rewarm()
 	l.noteChange()
 }
@@ -58,13 +58,16 @@ func (l *loop) setPeer(now time.Time, p Peer) {
 		m.path.rate = l.config.BirthdayRate
 		m.sendTag = m.pair.SendTag(hour(now.Add(l.ClockOffset())))
 		l.step(m, l.local.event())
+		l.relaysChanged(m)
 		l.step(m, l.relayOf(m))
 		m.Online = false // so that its arrival is seen below
 	}
 	arrived, moved := p.Online && !m.Online, p.Relay != m.Relay
 	m.Peer = p
+	m.flow.relays.Store(p.Relays && !l.config.HubOnly)
 	l.step(m, peerChanged{p.Candidates, p.NAT, p.Online})
 	if moved {
+		l.relaysChanged(m)
 		l.step(m, l.relayOf(m))
 	}
 	if moved || m.flow.way.Load().relay == nil {
@@ -76,8 +79,8 @@ func (l *loop) setPeer(now time.Time, p Peer) {
 }
 
 // rewarm says which paths are punched before anyone asks: all to peers online,
-// in a mesh that is small enough. Before the relay ever answered, nobody knows
-// who is online.
+// in a mesh that is small enough, and to some that relay in any. Before the relay
+// ever answered, nobody knows who is online.
 func (l *loop) rewarm() {
 	now := time.Now()
 	online := 0
@@ -87,8 +90,9 @@ func (l *loop) rewarm() {
 		}
 	}
 	small := l.config.PrePunch > 0 && max(online, 1) <= l.config.PrePunch
+	relays := l.commonRelays()
 	for _, m := range l.members.byActivity() {
-		if on := small && (m.warm || m.Online || !l.hub.met); on != m.warm {
+		if on := (small || relays[m]) && (m.warm || m.Online || !l.hub.met); on != m.warm {
 			m.warm = on
 			l.step(m, warmed{on, l.slots.turn(now)})
 		}

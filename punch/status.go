@@ -39,6 +39,7 @@ type Status struct {
 	Hub   HubStatus
 	Local Local
 	Peers map[Key]PeerStatus
+	Relay RelayStats
 }
 
 // HubStatus is the session with the relay.
@@ -56,7 +57,8 @@ type PeerStatus struct {
 	Class    string         // of a direct path: "lan" or "direct"
 	Since    time.Time      // direct, or not, since
 	Reason   string         // one short phrase: why this path
-	RTT      time.Duration  // of a direct path; 0: not measured
+	Relay    string         // who relays: a peer's name; "": the hub
+	RTT      time.Duration  // to the peer by that path; 0: not measured
 	NAT      wire.NAT       // the peer's, as it told
 	Attempts []Attempt      // the last ones, oldest first
 }
@@ -105,11 +107,19 @@ func (l *loop) status() Status {
 	s := Status{
 		Hub:   HubStatus{Via: l.hub.via, Since: l.hub.since, RTT: l.hub.rtt, Observed: l.hub.observed},
 		Local: l.local.local(),
+		Relay: l.mux.onwards.stats(),
 		Peers: make(map[Key]PeerStatus, len(l.members.all)),
 	}
 	now := time.Now()
 	for key, m := range l.members.all {
-		s.Peers[key] = m.path.status(now)
+		p := m.path.status(now)
+		if c := m.detour.cur; c != nil && (p.Path == ViaRelay || p.Path == ViaTLS) {
+			p.RTT = c.rtt.smooth
+			if c.key != (Key{}) {
+				p.Relay = l.relayName(c)
+			}
+		}
+		s.Peers[key] = p
 	}
 	return s
 }

@@ -100,7 +100,9 @@ func (w *watch) flow(now time.Time, sent, received bool) {
 		w.unproven = now
 	}
 	w.data = now
-	w.beatAt = earlier(w.beatAt, w.beat.Add(w.interval(now)))
+	if w.missed == 0 { // else the answer is being waited for
+		w.beatAt = earlier(w.beatAt, w.beat.Add(w.interval(now)))
+	}
 }
 
 func (w *watch) interval(now time.Time) time.Duration {

@@ -169,7 +169,7 @@ func (a *agent) listen(addr netip.AddrPort) (Socket, error) {
 func (a *agent) publish(l Local) {
 	a.w.mu.Lock()
 	p := a.w.peers[a.key]
-	p.Candidates, p.NAT = l.Candidates, l.NAT
+	p.Candidates, p.NAT, p.Relays = l.Candidates, l.NAT, l.Relays
 	p.Generation++
 	deaf := a.w.deaf
 	a.w.mu.Unlock()

@@ -70,4 +70,8 @@
 //
 // RESET is a bare header: "this source is bound to nothing here". It is a hint
 // to say HELLO again, never an order.
+//
+// A member that relays for others needs no session: it takes FORWARD, which is
+// DATA under another type, from an address that answered a PING of its own, and
+// passes it on as DATA to where it reaches the destination directly. Epoch is 0.
 package wire

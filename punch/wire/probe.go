@@ -75,6 +75,9 @@ const (
 	// are their ports behind a NAT that preserves them; behind a sequential one,
 	// the ports it gave right before them and right after.
 	FlagReady = 1 << 3
+	// FlagDetour marks a PING or PONG that measures one of several relays. The
+	// answer takes the same relay back.
+	FlagDetour = 1 << 4
 )
 
 // Message is an opened probe. Boot and Seq together let the receiver refuse

@@ -33,6 +33,10 @@ const (
 	Answer    RelayType = 4
 	Welcome   RelayType = 5
 	Reset     RelayType = 6
+	// Forward is DATA to a member that relays, which passes it on as DATA. Two
+	// members may relay for each other, so what is to be passed on must look
+	// unlike what was.
+	Forward RelayType = 7
 )
 
 // RelayID names a member towards a relay. Zero names nobody.

@@ -1,0 +1,103 @@
+package punch
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"meshd/punch/wire"
+)
+
+// defaultRelayRate is a gigabit a second for each peer: a bound for one that runs
+// wild, not a share.
+const defaultRelayRate = 125_000_000
+
+// client is a peer that we relay for, at an address which answered a PING of ours.
+// Whoever only claims the address of a peer is none.
+type client struct {
+	flow *flow
+	id   wire.RelayID
+}
+
+// onwards counts what was relayed for peers since the start.
+type onwards struct {
+	packets, bytes, dropped atomic.Uint64
+}
+
+// onward passes on what peers send each other by us: a run of datagrams from one
+// to one other at a time, in place, each with its header exchanged. Who is asked
+// to carry something to itself, to a stranger, or to a peer without a direct route
+// drops it; nothing is ever relayed twice.
+type onward struct {
+	from netip.AddrPort
+	id   wire.RelayID // of the destination
+	kind wire.Kind    // of the payloads
+	ok   bool
+	head [wire.HeaderSize]byte // of what is passed on
+
+	source, to *flow
+	bufs       [][]byte
+	bytes      int
+}
+
+var onwardPool = sync.Pool{New: func() any { return new(onward) }}
+
+// onwardTake takes a FORWARD datagram in.
+func (s *sorter) onwardTake(b []byte, from netip.AddrPort, id wire.RelayID) {
+	if s.onward == nil {
+		s.onward = onwardPool.Get().(*onward)
+	}
+	o := s.onward
+	kind := wire.KindOf(b[wire.HeaderSize:])
+	if from != o.from || id != o.id || kind != o.kind {
+		s.m.passOn(o)
+		o.begin(s.t, from, id, kind)
+	}
+	if !o.ok {
+		s.m.onwards.dropped.Add(1)
+		return
+	}
+	copy(b, o.head[:])
+	o.bufs = append(o.bufs, b)
+	o.bytes += len(b)
+}
+
+// begin looks up who is at both ends of a run.
+func (o *onward) begin(t *table, from netip.AddrPort, id wire.RelayID, kind wire.Kind) {
+	c, to := t.clients[from], t.ids[id]
+	o.from, o.id, o.kind, o.source, o.to = from, id, kind, c.flow, to
+	known := kind == wire.WireGuard || kind == wire.Probe
+	o.ok = known && c.flow != nil && c.id != 0 && to != nil && to != c.flow
+	wire.PutHeader(o.head[:], wire.Header{Type: wire.Data, ID: c.id})
+}
+
+// passOn sends the run, and forgets it. Probes are urgent: a relay that is merely
+// at its limit must not seem dead.
+func (m *mux) passOn(o *onward) {
+	if len(o.bufs) == 0 {
+		return
+	}
+	n, w := uint64(len(o.bufs)), o.to.way.Load()
+	left := o.source.onward.take(time.Now(), o.bytes, m.relayRate, o.kind == wire.Probe)
+	if left && w.direct != nil && w.direct.Write(o.bufs, w.addr) == nil {
+		m.onwards.packets.Add(n)
+		m.onwards.bytes.Add(uint64(o.bytes))
+	} else {
+		m.onwards.dropped.Add(n)
+	}
+	clear(o.bufs)
+	o.bufs, o.bytes = o.bufs[:0], 0
+}
+
+// end closes the batch: counters are brought up to date, and what is to be passed
+// on leaves.
+func (s *sorter) end() {
+	s.run.end()
+	if o := s.onward; o != nil {
+		s.m.passOn(o)
+		*o = onward{bufs: o.bufs}
+		onwardPool.Put(o)
+		s.onward = nil
+	}
+}
