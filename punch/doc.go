@@ -15,6 +15,7 @@
 //	                    │    ├─ search        the way to a peer behind a hard NAT
 //	                    │    ├─ watch         does the route in use still carry?
 //	                    │    └─ legs          routes heard from, with their RTT
+//	                    ├─ detour (one a peer) pure too: which relay carries what can't go directly
 //	                    ├─ hub                session with the relay: UDP, else a stream
 //	                    ├─ extras             sockets that were opened for one peer
 //	                    ├─ observer           our own addresses, as others see them
@@ -34,6 +35,13 @@
 // random, it opens many sockets and the other end looks for one of them at a
 // gentle pace: a birthday search, seldom and bounded (see budget). The socket that
 // is found carries that peer's packets from then on.
+//
+// Peers relay for one another, where they are reachable for anyone and both ends
+// let them (see [Relaying]). The relay of a pair is then a peer that both have a
+// direct path to, if it is quicker than the hub by a fifth, or if the hub is gone.
+// There are no sessions with it: these paths prove who is where.
+//
+//	alice ── FORWARD to bob ──► nas ── DATA from alice ──► bob
 //
 // One goroutine ([Engine.Run]) owns all state. Send and the receivers read
 // snapshots through atomic pointers: no lock, no log, no allocation a packet.
