@@ -149,6 +149,11 @@ func (v *view) health(now time.Time, h punch.HubStatus) []string {
 	if v.hub != nil && !v.linked && v.hubErr != nil {
 		lines = append(lines, fmt.Sprintf("coordinator away since %s: %s", v.since.Format(time.DateTime), explain(v.hubErr).Message))
 	}
+	if v.plane != nil {
+		if t, ok := v.plane.tunnel.(interface{ Health() string }); ok && t.Health() != "" {
+			lines = append(lines, t.Health())
+		}
+	}
 	if h.Via == punch.ViaTLS {
 		lines = append(lines, "UDP to the coordinator is blocked: relayed packets go over TLS, which is slower")
 	}

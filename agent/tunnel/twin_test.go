@@ -59,6 +59,17 @@ func (t *twin) receive(bufs [][]byte, sizes []int, peers []Key) (int, error) {
 	}
 }
 
+// Views lends, for the fast path of a tunnel on a real TUN.
+func (t *twin) Views() []func([][]byte, []Key) (int, error) {
+	view := func(packets [][]byte, peers []Key) (int, error) {
+		buf, size := [][]byte{make([]byte, 2048)}, []int{0}
+		n, err := t.receive(buf, size, peers)
+		packets[0] = buf[0][:size[0]]
+		return n, err
+	}
+	return []func([][]byte, []Key) (int, error){view, view}
+}
+
 func (t *twin) Send(peer Key, bufs [][]byte) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

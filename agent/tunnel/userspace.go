@@ -17,6 +17,8 @@ type userspace struct {
 	dev  *device.Device
 	bind *bind
 
+	slow string // why there is no fast path; empty: there is, or can't be on this system
+
 	stop  context.CancelFunc
 	tasks sync.WaitGroup // of our own; the device looks after its own
 
@@ -30,14 +32,28 @@ func newUserspace(c Config, dev tun.Device) (*userspace, error) {
 		dev.Close()
 		return nil, fmt.Errorf("name of interface %q: %v", c.Interface, err)
 	}
+	fast, slow, err := newFast(dev, c.Transport)
+	if err != nil {
+		dev.Close()
+		return nil, err
+	}
 	ctx, stop := context.WithCancel(context.Background())
-	u := &userspace{name: name, bind: &bind{transport: c.Transport}, stop: stop}
+	u := &userspace{name: name, bind: &bind{transport: c.Transport}, slow: slow, stop: stop}
 	if w, ok := dev.(watcher); ok {
 		u.tasks.Go(w.Watch)
+	}
+	if fast != nil {
+		dev, u.bind.transport = fast.TUN(), fast
+	}
+	if slow != "" {
+		c.Log.Warn("no fast path for packets", "iface", name, "reason", slow)
 	}
 	steady := newSteadyTUN(dev)
 	u.tasks.Go(steady.run)
 	u.dev = device.NewDevice(steady, u.bind, newDeviceLog(c.Log))
+	if fast != nil {
+		u.tasks.Go(func() { fast.Run(u.dev) })
+	}
 	// Before there are peers: it holds for those that are made later.
 	u.dev.DisableSomeRoamingForBrokenMobileSemantics()
 	if err = u.SetPrivateKey(c.PrivateKey); err == nil {
@@ -122,10 +138,20 @@ func (u *userspace) states() (map[Key]*state, error) {
 	return parseState(text.Bytes())
 }
 
+// Health is a sentence about what is worse than it could be; empty: nothing.
+func (u *userspace) Health() string {
+	if u.slow == "" {
+		return ""
+	}
+	return "packets take the slow path: " + u.slow
+}
+
 func (u *userspace) Close() error {
 	u.stop()
+	// Before the device, which leaves it open if it never came up, and waits for the
+	// fast path to end.
+	err := u.bind.transport.Close()
 	u.dev.Close()
 	u.tasks.Wait()
-	// The device has done this, unless it never came up.
-	return u.bind.transport.Close()
+	return err
 }

@@ -54,7 +54,7 @@ func FuzzTake(f *testing.F) {
 	sink := &checking{from: a}
 	in := newInbound(b.path, &sessions{from: b.from, all: make(map[uint32]*session)}, sink)
 	f.Fuzz(func(t *testing.T, raw, plain []byte) {
-		sink.t = t
+		sink.t, a.t = t, t
 		counter++
 		in.take([][]byte{raw, a.forge(counter, plain), raw}, make([]Key, 3))
 	})

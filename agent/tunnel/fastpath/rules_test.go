@@ -267,7 +267,6 @@ func TestRekey(t *testing.T) {
 				good := packet4(a, b, 100+round)
 				sealed := a.hold(good)[0]
 				old := a.keypair()
-				<-time.After(2 * device.HandshakeInitationRate) // or it is taken for a flood
 				from.forgetAndInitiate()
 				for n := 0; a.keypair() == old; n++ {
 					<-tick.C // so that the window does not pass
@@ -331,8 +330,8 @@ func TestSweep(t *testing.T) {
 // The device's timers know of the traffic: who only receives says after 10 s that
 // it is still there, and who is not answered asks for new keys after 15 s.
 func TestTimers(t *testing.T) {
-	a, b := newPair(t, true, true)
 	t.Parallel()
+	a, b := newPair(t, true, true)
 	a.pass(packet4(a, b, 1))
 	keepalives := make(chan bool, 10)
 	b.onWire(func(p []byte) bool {
@@ -352,9 +351,11 @@ func TestTimers(t *testing.T) {
 }
 
 // forgetHandshakes lets a peer make its next handshake at once: WireGuard would
-// wait 5 s between two of its own.
+// wait 5 s between two of its own. Those of the other side it takes for a flood
+// when they come too close.
 func forgetHandshakes(t testing.TB, e *end) {
 	t.Helper()
+	<-time.After(2 * device.HandshakeInitationRate)
 	at := func(path string, want reflect.Type) unsafe.Pointer {
 		off, err := offset(reflect.TypeFor[device.Peer](), path, want)
 		if err != nil {
