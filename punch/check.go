@@ -30,7 +30,7 @@ func (p *path) takeProbe(now time.Time, m *wire.Message, from route) {
 	case wire.Open:
 		p.check(now, l)
 	case wire.Pong:
-		p.takePong(now, m.TxID, l)
+		p.takePong(now, m, l)
 	}
 }
 
@@ -62,6 +62,9 @@ func (p *path) takeConnect(now time.Time, m *wire.Message) {
 	p.called, p.callAt, p.peer.nat = m.Candidates, now, m.NAT
 	if m.Flags&wire.FlagReply == 0 {
 		p.out = append(p.out, sendProbe{typ: wire.Connect, flags: wire.FlagReply})
+		if p.healthy() && p.cur.answeredSince(m) {
+			return // it was called for before we met
+		}
 		p.doubt(now) // whoever calls lacks a direct path, or is about to lose it
 	}
 	if p.try == nil {
@@ -103,18 +106,18 @@ func (p *path) check(now time.Time, l *leg) {
 
 // takePong takes the answer to a PING of ours. From another address than asked
 // it proves nothing of either, but shows where the peer's packets come from.
-func (p *path) takePong(now time.Time, txid uint64, l *leg) {
-	asked, ok := p.pings[txid]
+func (p *path) takePong(now time.Time, m *wire.Message, l *leg) {
+	asked, ok := p.pings[m.TxID]
 	if !ok {
 		return
 	}
-	delete(p.pings, txid)
+	delete(p.pings, m.TxID)
 	if asked.to != l.route {
 		p.check(now, l)
 		return
 	}
 	l.rtt.sample(now.Sub(asked.at))
-	l.proven = now
+	l.proven, l.pong = now, stamp{m.Boot, m.Seq}
 	if p.try != nil {
 		if part := p.try.find(l.route); part != nil {
 			part.heard, part.rtt, part.done = true, l.rtt.smooth, true

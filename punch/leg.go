@@ -2,6 +2,8 @@ package punch
 
 import (
 	"time"
+
+	"meshd/punch/wire"
 )
 
 // maxLegs bounds what is remembered of a peer's routes; the least recently
@@ -15,7 +17,16 @@ type leg struct {
 	rtt    rtt
 	heard  time.Time // last authentic probe from it
 	proven time.Time // last PONG to a PING of ours; zero: never
+	pong   stamp     // of that PONG
 	better int       // PONGs in a row by which it beat the one in use
+}
+
+// stamp is when the peer sent a probe, by its own count.
+type stamp struct{ boot, seq uint64 }
+
+// answeredSince reports whether the peer answered us over l after it sent m.
+func (l *leg) answeredSince(m *wire.Message) bool {
+	return l.pong.boot == m.Boot && l.pong.seq > m.Seq
 }
 
 // The hysteresis within a tier: a leg is better by 15 % and 2 ms, three times in a row.

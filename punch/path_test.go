@@ -476,6 +476,28 @@ func TestPrePunchYields(t *testing.T) {
 	}
 }
 
+// TestLateCall: a CONNECT that the peer sent before it answered directly is no
+// reason to send data both ways again; a later one is.
+func TestLateCall(t *testing.T) {
+	s := newStage(t, true)
+	s.event(peerChanged{candidates: theirCans, online: true})
+	s.event(heard{&wire.Message{Type: wire.Connect, Boot: 1, Seq: 1, Candidates: theirCans}, route{}})
+	s.pass(10 * time.Millisecond)
+	id := s.sent[len(s.sent)-1].txid
+	s.event(heard{&wire.Message{Type: wire.Pong, Boot: 1, Seq: 3, TxID: id}, s.sent[len(s.sent)-1].to})
+	if s.last.relay {
+		t.Fatalf("data goes over %+v after a PONG", s.last)
+	}
+	s.event(heard{&wire.Message{Type: wire.Connect, Boot: 1, Seq: 2, Candidates: theirCans}, route{}})
+	if s.last.relay {
+		t.Error("data goes both ways after a CONNECT from before")
+	}
+	s.event(heard{&wire.Message{Type: wire.Connect, Boot: 1, Seq: 4, Candidates: theirCans}, route{}})
+	if !s.last.relay {
+		t.Error("data goes one way after a CONNECT from after")
+	}
+}
+
 // TestCallsWhoAppears: the CONNECTs to a peer that has no session yet are lost;
 // its addresses in the map are a sign that it has one.
 func TestCallsWhoAppears(t *testing.T) {

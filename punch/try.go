@@ -64,6 +64,9 @@ func (p *path) runAttempt(now time.Time) {
 		return
 	}
 	p.bound()
+	if p.healthy() {
+		p.try.calling = false
+	}
 	if p.relay.via != ViaNone && p.try.call(now) {
 		p.out = append(p.out, sendProbe{typ: wire.Connect})
 	}
