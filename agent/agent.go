@@ -50,7 +50,7 @@ type Config struct {
 	Hostname  string // wished name; "": the machine's
 	Port      uint16 // UDP, for IPv4 and IPv6; 0: that of last time, at first chosen at random
 	Backend   string // "auto", "userspace"; "": auto
-	DNS       string // "auto", "off"; "": auto
+	DNS       string // "auto", "off"; "": as last time, at first auto
 	Join      string // join string; "": what the state folder says
 
 	// PortMapping says whether gateways are asked to let datagrams in: "auto",
@@ -69,6 +69,7 @@ type Config struct {
 
 	// Hooks; nil means the real one.
 	Host       netcfg.Host
+	Resolver   netcfg.Resolver
 	NewTunnel  func(tunnel.Config) (tunnel.Tunnel, error)
 	NewPuncher func(punch.Config) (Puncher, error)
 	NewMapper  func(portmap.Config) Mapper
@@ -111,10 +112,6 @@ func New(c Config) (*Agent, error) {
 	c.StateDir = cmp.Or(c.StateDir, StateDir(c.Mesh))
 	c.Socket = cmp.Or(c.Socket, Socket(c.Mesh))
 	c.Interface = cmp.Or(c.Interface, Interface(c.Mesh))
-	c.DNS = cmp.Or(c.DNS, "auto")
-	if c.DNS != "auto" && c.DNS != "off" {
-		return nil, localapi.WithHint(fmt.Errorf("dns mode %q is unknown", c.DNS), "use auto or off")
-	}
 	if err := c.checkSettings(); err != nil {
 		return nil, err
 	}
@@ -142,6 +139,9 @@ func withHooks(c Config) Config {
 	}
 	if c.Host == nil {
 		c.Host = netcfg.New(c.Log)
+	}
+	if c.Resolver == nil {
+		c.Resolver = newResolver(c.Mesh, c.StateDir, c.Log)
 	}
 	if c.NewTunnel == nil {
 		c.NewTunnel = tunnel.New

@@ -118,6 +118,8 @@ type machine struct {
 	config Config
 	host   *netcfg.Fake
 
+	resolver *netcfg.FakeResolver
+
 	mu       sync.Mutex // guards following
 	tunnels  []*tunneltest.Fake
 	punchers []*fakePuncher
@@ -134,10 +136,10 @@ func newMachine(t *testing.T, name string) *machine {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	m := &machine{t: t, dir: dir, host: &netcfg.Fake{}, taken: make(map[uint16]bool), dns: make(map[netip.Addr]netip.AddrPort)}
+	m := &machine{t: t, dir: dir, host: &netcfg.Fake{}, resolver: &netcfg.FakeResolver{}, taken: make(map[uint16]bool), dns: make(map[netip.Addr]netip.AddrPort)}
 	m.config = Config{
 		StateDir: filepath.Join(dir, "state"), Socket: filepath.Join(dir, "sock"), Hostname: name, Version: "test",
-		Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})), Host: m.host,
+		Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})), Host: m.host, Resolver: m.resolver,
 		NewTunnel: m.newTunnel, NewPuncher: m.newPuncher, NewMapper: m.newMapper, ListenDNS: m.listenDNS,
 	}
 	return m

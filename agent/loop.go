@@ -140,6 +140,7 @@ func (l *loop) run(ctx context.Context, serve *task) error {
 // begin takes up what the command line wishes, or what was left behind.
 func (l *loop) begin(ctx context.Context) error {
 	l.keepSettings()
+	l.tidyHost(ctx)
 	if l.join != nil {
 		if err := l.wish(ctx, *l.join, l.cfg.Hostname); err != nil {
 			return err

@@ -145,6 +145,7 @@ func (l *loop) linkChanged(ctx context.Context) error {
 	if l.plane != nil {
 		l.plane.punch.LinkChanged()
 		l.plane.mapped.refresh()
+		l.plane.names.recheck()
 	}
 	return l.mend(ctx)
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"meshd/agent/localapi"
+	"meshd/agent/netcfg"
 	"meshd/dnssd"
 	"meshd/punch"
 	"meshd/punch/wire"
@@ -21,7 +23,6 @@ const (
 	// namesRetry is when an address that could not be listened on is tried again.
 	namesRetry = 5 * time.Second
 
-	dnsOff = "off"
 	dnsAsk = "ask" // answers who asks; the host's resolver is as it was
 )
 
@@ -33,6 +34,7 @@ type names struct {
 	listen func(context.Context, netip.AddrPort) (net.PacketConn, net.Listener, error)
 	news   *latest[namesNews]
 	state  atomic.Pointer[namesState]
+	host   *hostNames
 	task   *task
 
 	// Of the task's goroutine.
@@ -51,17 +53,20 @@ type namesNews struct {
 
 // namesState is how the answering stands.
 type namesState struct {
-	server netip.Addr // where it answers; invalid: nowhere
-	err    error      // why not on every address
+	server  netip.Addr // where it answers; invalid: nowhere
+	err     error      // why not on every address
+	host    netcfg.Resolution
+	hostErr error // why the host's programs don't find the names
 }
 
 // newNames starts to answer for the zone of l.netmap.
-func (l *loop) newNames(ctx context.Context) *names {
-	if l.cfg.DNS == dnsOff {
+func (l *loop) newNames(ctx context.Context, iface string) *names {
+	if l.state.DNS == dnsOff {
 		return nil
 	}
 	n := &names{
 		log: l.log, key: l.private.public(), listen: l.cfg.ListenDNS, news: newLatest[namesNews](), answers: make(map[netip.Addr]*task),
+		host: newHostNames(l.cfg.Resolver, iface),
 	}
 	n.take(l.netmap, punch.Local{})
 	n.task = start(context.WithoutCancel(ctx), n.run)
@@ -72,6 +77,13 @@ func (l *loop) newNames(ctx context.Context) *names {
 func (n *names) take(m *Netmap, local punch.Local) {
 	if n != nil {
 		n.news.set(namesNews{m, local})
+	}
+}
+
+// recheck has the host's resolver looked at: with the network it may be another.
+func (n *names) recheck() {
+	if n != nil {
+		signal(n.host.recheck)
 	}
 }
 
@@ -91,6 +103,7 @@ func (n *names) status(s *localapi.Status) {
 	if now == nil {
 		return
 	}
+	showResolution(s, now.host)
 	if now.server.IsValid() {
 		s.DNS.Server = now.server.String()
 	}
@@ -98,17 +111,28 @@ func (n *names) status(s *localapi.Status) {
 		s.DNS.Error = now.err.Error()
 		s.Health = append(s.Health, "names of the mesh are not answered on every address: "+s.DNS.Error)
 	}
+	if now.hostErr != nil {
+		s.DNS.Error = cmp.Or(s.DNS.Error, now.hostErr.Error())
+		s.Health = append(s.Health, "names of the mesh are not known to this machine's programs: "+now.hostErr.Error())
+	}
 }
 
 // run follows the news until ctx ends.
 func (n *names) run(ctx context.Context) error {
 	defer n.silence()
+	defer n.host.clear(ctx, n.log)
 	retry := stoppedTimer()
 	defer retry.Stop()
+	tick := time.NewTicker(hostCheck)
+	defer tick.Stop()
 	for {
 		select {
 		case <-n.news.wake:
 		case <-retry.C:
+		case <-tick.C:
+			n.host.due = true
+		case <-n.host.recheck:
+			n.host.due = true
 		case <-ctx.Done():
 			return nil
 		}
@@ -127,15 +151,26 @@ func (n *names) follow(ctx context.Context, news namesNews) bool {
 		n.silence()
 		zone, err := dnssd.NewZone(c)
 		if err != nil {
-			n.show(err)
+			n.show(err, nil)
 			return false
 		}
 		n.zone, n.config = zone, c
 	}
 	n.fill(m, zoneSelf(m, n.key, news.local.Candidates))
 	err := n.answer(ctx)
-	n.show(err)
-	return err == nil
+	hostErr := n.host.set(ctx, m, n.answering())
+	n.show(err, hostErr)
+	return err == nil && hostErr == nil
+}
+
+// answering are the addresses on which somebody answers.
+func (n *names) answering() (at []netip.Addr) {
+	for _, a := range n.config.Server {
+		if n.answers[a] != nil {
+			at = append(at, a)
+		}
+	}
+	return at
 }
 
 // fill makes the members of m those of the zone. A map that is in it already is
@@ -171,6 +206,7 @@ func (n *names) answer(ctx context.Context) (failed error) {
 		}
 		server := dnssd.NewServer(dnssd.ServerConfig{
 			Zone: n.zone, UDP: []net.PacketConn{conn}, TCP: []net.Listener{ln}, Access: mayAsk(n.config.Prefixes), Log: n.log,
+			Forward: dnssd.Forward(n.host.resolver.Upstream), Forwards: fromHere(n.config.Server),
 		})
 		n.answers[a] = start(ctx, func(ctx context.Context) error {
 			defer n.news.poke()
@@ -191,20 +227,17 @@ func (n *names) silence() {
 
 // show publishes how it stands. Another program on port 53 may be meant to be
 // there, so a failure takes nothing down.
-func (n *names) show(err error) {
-	s := &namesState{err: err}
-	for _, a := range n.config.Server {
-		if n.answers[a] != nil {
-			s.server = a
-			break
-		}
+func (n *names) show(err, hostErr error) {
+	s := &namesState{err: err, host: n.host.state, hostErr: hostErr}
+	if at := n.answering(); len(at) > 0 {
+		s.server = at[0]
 	}
 	said := ""
-	if err != nil {
+	if err := errors.Join(err, hostErr); err != nil {
 		said = err.Error()
 	}
-	if said != n.said && err != nil {
-		n.log.Warn("names not answered", "err", err)
+	if said != n.said && said != "" {
+		n.log.Warn("names not answered", "err", said)
 	}
 	n.said = said
 	n.state.Store(s)

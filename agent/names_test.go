@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -75,7 +76,7 @@ func TestZone(t *testing.T) {
 	a.awaitAnswer("100.96.0.1", "a.apitest.internal", "A", "100.96.0.1")
 	a.awaitAnswer("fd00:6d65:7368::1", "a.apitest.internal", "AAAA", "fd00:6d65:7368::1")
 	a.awaitAnswer("100.96.0.1", "b.apitest.internal", "A", "NXDOMAIN")
-	if got, want := a.Status().DNS, (localapi.DNS{Zone: "apitest.internal", Server: "100.96.0.1", Mode: "ask"}); got != want {
+	if got, want := a.Status().DNS, (localapi.DNS{Zone: "apitest.internal", Server: "100.96.0.1", Mode: "hosts"}); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 
@@ -86,8 +87,8 @@ func TestZone(t *testing.T) {
 	a.awaitAnswer("100.96.0.1", "2.0.96.100.in-addr.arpa", "PTR", "b.apitest.internal.")
 	peer := dnssd.InstanceLabel(Key(hub.Member("b").WireguardKey)) + "._wireguard._udp.apitest.internal"
 	a.awaitAnswer("100.96.0.1", "_cand."+peer, "TXT", `"c0=host `+endpoint.Addr.String()+`"`)
-	if got := a.ask("100.96.0.1", "example.org", "A"); got != "REFUSED" {
-		t.Errorf("got %s for a name that is not of the mesh", got)
+	if got := a.ask("100.96.0.1", "example.org", "A"); got != "SERVFAIL" {
+		t.Errorf("got %s for a name that is not of the mesh, of a host without servers", got)
 	}
 
 	t.Log("b is deleted, and unknown")
@@ -122,8 +123,11 @@ func TestZoneOff(t *testing.T) {
 	m := newMachine(t, "a")
 	m.config.DNS = "off"
 	d := m.start(newHub(t).Join().String())
-	if s := d.awaitState(localapi.Running); s.DNS != (localapi.DNS{Zone: "apitest.internal", Mode: "off"}) {
+	if s := d.awaitState(localapi.Running); !reflect.DeepEqual(s.DNS, localapi.DNS{Zone: "apitest.internal", Mode: "off"}) {
 		t.Errorf("got %+v", s.DNS)
+	}
+	if m.resolver.Names() != nil {
+		t.Error("the host was told names")
 	}
 	if got := m.ask("100.96.0.1", "a.apitest.internal", "A"); got != "nobody answers" {
 		t.Errorf("got %s", got)
@@ -148,7 +152,7 @@ func TestZoneFollowsAddresses(t *testing.T) {
 		Self: Self{Name: "a", Addresses: []netip.Addr{addr("100.96.0.1")}},
 		Mesh: Mesh{Zone: "home.internal", Prefixes: []netip.Prefix{prefix("100.96.0.0/16")}},
 	}
-	n := &names{log: m.config.Log, listen: m.listenDNS, news: newLatest[namesNews](), answers: make(map[netip.Addr]*task)}
+	n := &names{log: m.config.Log, listen: m.listenDNS, news: newLatest[namesNews](), answers: make(map[netip.Addr]*task), host: newHostNames(m.resolver, "meshd0")}
 	n.take(first, punch.Local{})
 	n.task = start(t.Context(), n.run)
 	defer n.stop()

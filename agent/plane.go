@@ -61,7 +61,7 @@ func (l *loop) newPlane(ctx context.Context) (*plane, error) {
 		return nil, err
 	}
 	p.mapped = l.newMapping(ctx, p.punch)
-	p.names = l.newNames(ctx)
+	p.names = l.newNames(ctx, p.tunnel.Name())
 	return p, nil
 }
 

@@ -15,12 +15,21 @@ const (
 	portMappingOff  = "off"
 )
 
+// Modes of names, by which `meshd up --dns` asks for them.
+const (
+	dnsAuto = "auto"
+	dnsOff  = "off"
+)
+
 // maxAdvertise leaves room for the addresses that the agent finds by itself.
 const maxAdvertise = 8
 
 func (c Config) checkSettings() error {
 	if m := c.PortMapping; m != "" && m != portMappingAuto && m != portMappingOff {
 		return localapi.WithHint(fmt.Errorf("port mapping %q is unknown", m), "use auto or off")
+	}
+	if m := c.DNS; m != "" && m != dnsAuto && m != dnsOff {
+		return localapi.WithHint(fmt.Errorf("dns mode %q is unknown", m), "use auto or off")
 	}
 	if n := len(c.Advertise); n > maxAdvertise {
 		return localapi.WithHint(fmt.Errorf("%d endpoints to advertise: at most %d can be", n, maxAdvertise), "name those that others reach best")
@@ -52,10 +61,13 @@ func (l *loop) keepSettings() {
 	if l.cfg.PortMapping != "" {
 		l.state.PortMapping = l.cfg.PortMapping
 	}
+	if l.cfg.DNS != "" {
+		l.state.DNS = l.cfg.DNS
+	}
 	if l.cfg.Advertise != nil {
 		l.state.Advertise = l.cfg.Advertise
 	}
-	if l.state.PortMapping != before.PortMapping || !slices.Equal(l.state.Advertise, before.Advertise) {
+	if l.state.PortMapping != before.PortMapping || l.state.DNS != before.DNS || !slices.Equal(l.state.Advertise, before.Advertise) {
 		l.saveState()
 	}
 }

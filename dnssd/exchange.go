@@ -155,7 +155,7 @@ func (s *Server) update(ctx context.Context, x *exchange) (rcode int, code uint1
 // ours to answer, if only by a refusal. Signed questions are: their answers
 // would have to be signed too.
 func (s *Server) forward(ctx context.Context, x *exchange) []byte {
-	if s.Forward == nil || x.access != Full || x.sig != nil || x.msg.Opcode != dns.OpcodeQuery ||
+	if s.Forward == nil || x.access != Full || s.Forwards != nil && !s.Forwards(x.src.Addr()) || x.sig != nil || x.msg.Opcode != dns.OpcodeQuery ||
 		len(x.msg.Question) != 1 || s.Zone.apex(canonical(x.msg.Question[0].Name)) != "" {
 		return nil
 	}

@@ -41,7 +41,9 @@ type ServerConfig struct {
 	// Forward answers friends' questions that are not about the zone, in wire
 	// format; tcp: the answer may be of any size. nil: they are refused.
 	Forward func(ctx context.Context, query []byte, tcp bool) ([]byte, error)
-	Log     *slog.Logger
+	// Forwards tells whether questions from src are forwarded; nil: all friends' are.
+	Forwards func(src netip.Addr) bool
+	Log      *slog.Logger
 }
 
 // ErrRefused is in an error of [ServerConfig.Publish] that says that the member

@@ -88,9 +88,14 @@ type Peer struct {
 // DNS says how names of the mesh are answered on this host.
 type DNS struct {
 	Zone   string `json:"zone"`
-	Server string `json:"server"`          // overlay address of this machine that answers for the zone; "": none does
-	Mode   string `json:"mode"`            // ask: answers who asks it, the host's resolver is as it was; off: answers nobody
-	Error  string `json:"error,omitempty"` // why it isn't answered on every overlay address of this machine
+	Server string `json:"server"` // overlay address of this machine that answers for the zone; "": none does
+	// Mode is how this machine's programs find the names: resolved, networkmanager,
+	// resolvconf, hosts (they stand in the hosts file); ask: they don't, but whoever
+	// asks Server gets an answer; off: nobody does.
+	Mode    string   `json:"mode"`
+	Reasons []string `json:"reasons,omitempty"` // why better modes were passed over, the best first
+	Changed []string `json:"changed,omitempty"` // what is different on this machine, in words
+	Error   string   `json:"error,omitempty"`   // why it isn't answered on every overlay address of this machine
 }
 
 // DNSKey is the answer to GET /dns/key: what signs DNS messages to the

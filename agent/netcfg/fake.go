@@ -140,3 +140,60 @@ func (f *Fake) Watch(ctx context.Context, changed func(Event)) error {
 	delete(f.watchers, &changed)
 	return nil
 }
+
+// FakeResolver is a Resolver in memory, for tests. The zero value takes all names.
+type FakeResolver struct {
+	mu       sync.Mutex // guards following
+	names    *Names     // nil: nothing is changed
+	upstream []netip.AddrPort
+	fail     error
+}
+
+var _ Resolver = (*FakeResolver)(nil)
+
+// Names returns what was last set, nil after Clear.
+func (f *FakeResolver) Names() *Names {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.names
+}
+
+// SetUpstream is what Upstream returns from now on.
+func (f *FakeResolver) SetUpstream(servers ...netip.AddrPort) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.upstream = servers
+}
+
+// Fail makes Set fail with err from now on; nil ends that.
+func (f *FakeResolver) Fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fail = err
+}
+
+// Set keeps n.
+func (f *FakeResolver) Set(_ context.Context, n Names) (Resolution, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fail != nil {
+		return Resolution{}, f.fail
+	}
+	f.names = &n
+	return Resolution{Way: ByHosts}, nil
+}
+
+// Clear forgets the names.
+func (f *FakeResolver) Clear(context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.names = nil
+	return nil
+}
+
+// Upstream returns what SetUpstream was given.
+func (f *FakeResolver) Upstream() []netip.AddrPort {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.upstream)
+}

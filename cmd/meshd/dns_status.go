@@ -13,7 +13,13 @@ func (a *app) dnsStatusCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Tell where the mesh's names are answered, and how to ask",
+		Short: "Tell how this machine's programs find the mesh's names, and why so",
+		Long: `Tell how this machine's programs find the mesh's names, and why so.
+
+The mode is the first of these that the machine has: resolved (systemd-resolved),
+networkmanager (with dns=dnsmasq), resolvconf, hosts (a block in /etc/hosts). Lines
+"changed" say what is different on the machine as long as the mesh is up, lines
+"not" why a mode was passed over. "meshd up --dns=off" leaves all of it alone.`,
 		Example: `  meshd dns status
   meshd dns status --json | jq -r .server`,
 		Args: arguments(0, 0, ""),
@@ -36,7 +42,7 @@ func (a *app) dnsStatusCommand() *cobra.Command {
 
 func (a *app) printDNS(s localapi.Status) {
 	line := func(name, format string, args ...any) {
-		fmt.Fprintf(a.stdout, "%-8s%s\n", name+":", fmt.Sprintf(format, args...))
+		fmt.Fprintf(a.stdout, "%-9s%s\n", name+":", fmt.Sprintf(format, args...))
 	}
 	if s.DNS.Zone != "" {
 		line("zone", "%s", s.DNS.Zone)
@@ -44,7 +50,7 @@ func (a *app) printDNS(s localapi.Status) {
 	switch {
 	case s.DNS.Server != "":
 		line("server", "%s, on this machine", s.DNS.Server)
-		line("mode", "%s: answers whoever asks it, and leaves this machine's resolver as it is", s.DNS.Mode)
+		line("mode", "%s: %s", s.DNS.Mode, modeWords[s.DNS.Mode])
 		line("ask", "dig @%s %s.%s", s.DNS.Server, someName(s), s.DNS.Zone)
 	case !s.State.Up():
 		line("server", "none: the mesh is not up: %s", stateWords(s))
@@ -52,10 +58,26 @@ func (a *app) printDNS(s localapi.Status) {
 		line("server", "none, as --dns=off says")
 	default:
 		line("server", "none")
+		line("mode", "%s: %s", s.DNS.Mode, modeWords[s.DNS.Mode])
+	}
+	for _, c := range s.DNS.Changed {
+		line("changed", "%s", c)
+	}
+	for _, r := range s.DNS.Reasons {
+		line("not", "%s", r)
 	}
 	if s.DNS.Error != "" {
 		line("error", "%s", s.DNS.Error)
 	}
+}
+
+// modeWords say what the modes mean.
+var modeWords = map[string]string{
+	"resolved":       "programs ask systemd-resolved, which asks this server for the zone",
+	"networkmanager": "programs ask NetworkManager's dnsmasq, which asks this server for the zone",
+	"resolvconf":     "programs ask this server first, which hands on what is not the zone's",
+	"hosts":          "programs find the members in the hosts file",
+	"ask":            "the server answers whoever asks it; this machine's resolver is as it was",
 }
 
 // someName is a member to ask for: another one, if there is any.

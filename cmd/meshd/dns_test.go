@@ -14,28 +14,38 @@ func TestDNSStatus(t *testing.T) {
 	b := newBench(t)
 	b.serveDaemon(t)
 	s := running()
-	s.DNS = localapi.DNS{Zone: "home.internal", Server: "100.96.0.7", Mode: "ask"}
+	s.DNS = localapi.DNS{Zone: "home.internal", Server: "100.96.0.7", Mode: "hosts",
+		Reasons: []string{"resolved: systemd-resolved does not run"}, Changed: []string{"/etc/hosts has 2 names"}}
 	b.daemon.status = s
 	b.do(t, "dns status", 0, `
-		zone:   home.internal
-		server: 100.96.0.7, on this machine
-		mode:   ask: answers whoever asks it, and leaves this machine's resolver as it is
-		ask:    dig @100.96.0.7 nas.home.internal
+		zone:    home.internal
+		server:  100.96.0.7, on this machine
+		mode:    hosts: programs find the members in the hosts file
+		ask:     dig @100.96.0.7 nas.home.internal
+		changed: /etc/hosts has 2 names
+		not:     resolved: systemd-resolved does not run
 	`, "")
 	b.do(t, "dns status --json", 0, `
 		{
 		  "zone": "home.internal",
 		  "server": "100.96.0.7",
-		  "mode": "ask"
+		  "mode": "hosts",
+		  "reasons": [
+		    "resolved: systemd-resolved does not run"
+		  ],
+		  "changed": [
+		    "/etc/hosts has 2 names"
+		  ]
 		}
 	`, "")
 
 	s.DNS = localapi.DNS{Zone: "home.internal", Mode: "ask", Error: "listen for DNS on 100.96.0.7:53: address already in use"}
 	b.daemon.status = s
 	b.do(t, "dns status", 0, `
-		zone:   home.internal
-		server: none
-		error:  listen for DNS on 100.96.0.7:53: address already in use
+		zone:    home.internal
+		server:  none
+		mode:    ask: the server answers whoever asks it; this machine's resolver is as it was
+		error:   listen for DNS on 100.96.0.7:53: address already in use
 	`, "")
 	b.do(t, "dns query nas", 1, "", `
 		meshd: nobody answers for the mesh's names on this machine
@@ -45,8 +55,8 @@ func TestDNSStatus(t *testing.T) {
 	s.DNS = localapi.DNS{Zone: "home.internal", Mode: "off"}
 	b.daemon.status = s
 	b.do(t, "dns status", 0, `
-		zone:   home.internal
-		server: none, as --dns=off says
+		zone:    home.internal
+		server:  none, as --dns=off says
 	`, "")
 }
 

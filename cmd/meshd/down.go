@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"meshd/agent"
 	"meshd/agent/localapi"
 )
 
@@ -15,26 +16,38 @@ const downTimeout = 30 * time.Second
 
 func (a *app) downCommand() *cobra.Command {
 	var t target
+	var state string
+	var cleanUp bool
 	cmd := &cobra.Command{
 		Use:   "down",
 		Short: "Take the mesh down and end its daemon",
 		Long: `Take the mesh down and end its daemon.
 
-Interface, addresses and routes are gone when it returns. Membership stays:
-"meshd up" brings the mesh back without a join string.`,
-		Example: "  meshd down",
-		Args:    arguments(0, 0, ""),
+Interface, addresses, routes and what was told to this machine's resolver are gone
+when it returns. Membership stays: "meshd up" brings the mesh back without a join
+string.
+
+Where no daemon runs it puts back what one that crashed left changed; with --cleanup
+it does only that.`,
+		Example: `  meshd down
+  meshd down --cleanup     after the daemon was killed, as the systemd unit does`,
+		Args: arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), downTimeout)
 			defer cancel()
+			if cleanUp {
+				return agent.CleanUp(ctx, t.mesh, state, a.logger())
+			}
 			err := t.client().Down(ctx)
 			if errors.Is(err, localapi.ErrNotRunning) {
 				a.say("mesh %s is down already", t.mesh)
-				return nil
+				return agent.CleanUp(ctx, t.mesh, state, a.logger())
 			}
 			return err
 		},
 	}
 	t.flags(cmd)
+	cmd.Flags().StringVar(&state, "state", "", "state `DIR` of the daemon (default /var/lib/meshd/NAME of the mesh)")
+	cmd.Flags().BoolVar(&cleanUp, "cleanup", false, "only put back what a daemon that crashed left changed on this machine")
 	return cmd
 }

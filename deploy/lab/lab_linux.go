@@ -97,14 +97,16 @@ type Host struct {
 }
 
 // ownFolders gives a host folders of its own in place of the machine's. Its /etc
-// is what the machine's is, until the host changes it: by an overlay, or by a copy
-// where there can be none.
+// is what the machine's is, until the host changes it, but names no DNS server: by
+// an overlay, or by a copy where there can be none.
 const ownFolders = `
 set -e
 mount --make-rprivate /
 mkdir -p "$1/etc" "$1/work"
 mount -t overlay overlay -o "lowerdir=/etc,upperdir=$1/etc,workdir=$1/work" /etc 2>/dev/null ||
 	{ cp -a /etc/. "$1/etc"; mount --bind "$1/etc" /etc; }
+rm -f /etc/resolv.conf
+: > /etc/resolv.conf
 for d in run var/lib; do mkdir -p "$1/$d"; mount --bind "$1/$d" "/$d"; done
 hostname "$2"
 ip link set lo up
