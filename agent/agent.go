@@ -49,7 +49,7 @@ type Config struct {
 	Interface string // "": the mesh's default
 	Hostname  string // wished name; "": the machine's
 	Port      uint16 // UDP, for IPv4 and IPv6; 0: that of last time, at first chosen at random
-	Backend   string // "auto", "userspace"; "": auto
+	Backend   string // "auto", "kernel", "userspace"; "": auto
 	DNS       string // "auto", "off"; "": as last time, at first auto
 	Join      string // join string; "": what the state folder says
 
@@ -68,13 +68,16 @@ type Config struct {
 	ExitOnFailure bool
 
 	// Hooks; nil means the real one.
-	Host       netcfg.Host
-	Resolver   netcfg.Resolver
-	NewTunnel  func(tunnel.Config) (tunnel.Tunnel, error)
-	NewPuncher func(punch.Config) (Puncher, error)
-	NewMapper  func(portmap.Config) Mapper
-	Lookup     func(ctx context.Context, host string) ([]netip.Addr, error)
-	ListenDNS  func(context.Context, netip.AddrPort) (net.PacketConn, net.Listener, error)
+	Host     netcfg.Host
+	Resolver netcfg.Resolver
+	// ChooseBackend says what Backend means on this host. Nil: [tunnel.Choose], or
+	// user space if NewTunnel is set.
+	ChooseBackend func(string) (string, error)
+	NewTunnel     func(tunnel.Config) (tunnel.Tunnel, error)
+	NewPuncher    func(punch.Config) (Puncher, error)
+	NewMapper     func(portmap.Config) Mapper
+	Lookup        func(ctx context.Context, host string) ([]netip.Addr, error)
+	ListenDNS     func(context.Context, netip.AddrPort) (net.PacketConn, net.Listener, error)
 }
 
 // Puncher is what the agent needs of [punch.Engine].
@@ -142,6 +145,12 @@ func withHooks(c Config) Config {
 	}
 	if c.Resolver == nil {
 		c.Resolver = newResolver(c.Mesh, c.StateDir, c.Log)
+	}
+	if c.ChooseBackend == nil {
+		c.ChooseBackend = tunnel.Choose
+		if c.NewTunnel != nil {
+			c.ChooseBackend = func(string) (string, error) { return tunnel.Userspace, nil }
+		}
 	}
 	if c.NewTunnel == nil {
 		c.NewTunnel = tunnel.New

@@ -6,12 +6,9 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
-	"math/rand/v2"
 	"net/netip"
-	"syscall"
 	"time"
 
-	"meshd/agent/localapi"
 	"meshd/agent/netcfg"
 	"meshd/agent/tunnel"
 	"meshd/coordinator/api"
@@ -49,10 +46,7 @@ type plane struct {
 func (l *loop) newPlane(ctx context.Context) (*plane, error) {
 	p := &plane{log: l.log, host: l.cfg.Host, self: l.private.public(), blind: !l.heard}
 	var err error
-	if p.punch, err = l.newPuncher(dialWebSocket(l.control.client, l.netmap.Mesh.Relays)); err != nil {
-		return nil, err
-	}
-	if p.tunnel, err = l.newTunnel(p.punch); err != nil {
+	if p.punch, p.tunnel, err = l.newDataPath(dialWebSocket(l.control.client, l.netmap.Mesh.Relays)); err != nil {
 		return nil, err
 	}
 	p.engine = start(context.WithoutCancel(ctx), p.punch.Run) // until close: its end means that it broke
@@ -68,86 +62,15 @@ func (l *loop) newPlane(ctx context.Context) (*plane, error) {
 // rehearse makes sure that there can be a mesh on this host, before a secret
 // that admits once is spent on it.
 func (l *loop) rehearse() error {
-	p, err := l.newPuncher(nil)
-	if err != nil {
-		return err
-	}
-	t, err := l.newTunnel(p)
+	_, t, err := l.newDataPath(nil)
 	if err != nil {
 		return err
 	}
 	return t.Close()
 }
 
-// newTunnel takes over p, and closes it on error.
-func (l *loop) newTunnel(p Puncher) (tunnel.Tunnel, error) {
-	t, err := l.cfg.NewTunnel(tunnel.Config{
-		Interface: l.cfg.Interface, PrivateKey: l.private.bytes, Transport: p, Backend: l.cfg.Backend, Log: l.log,
-	})
-	if err != nil {
-		p.Close()
-		return nil, err
-	}
-	return t, nil
-}
-
 // dialer opens a connection to the relay over TLS; nil: there is none.
 type dialer func(context.Context) (punch.RelayConn, error)
-
-// newPuncher opens the UDP port: the one asked for, or the one of last time, or
-// another if that is taken.
-func (l *loop) newPuncher(dial dialer) (Puncher, error) {
-	if l.cfg.Port != 0 {
-		p, err := l.tryPort(l.cfg.Port, dial)
-		if errors.Is(err, syscall.EADDRINUSE) {
-			err = localapi.WithHint(err, "another program has this UDP port: name another with --port, or none")
-		}
-		if err == nil {
-			l.keepPort(l.cfg.Port)
-		}
-		return p, err
-	}
-	for attempt := 0; ; attempt++ {
-		port := l.state.Port
-		if port == 0 || attempt > 0 {
-			port = randomPort()
-		}
-		p, err := l.tryPort(port, dial)
-		if errors.Is(err, syscall.EADDRINUSE) && attempt < 10 {
-			l.log.Warn("udp port taken, trying another", "port", port)
-			continue
-		}
-		if err == nil {
-			l.keepPort(port)
-		}
-		return p, err
-	}
-}
-
-// keepPort makes port the one of later starts: gateways may forward it.
-func (l *loop) keepPort(port uint16) {
-	if port != l.state.Port {
-		l.state.Port = port
-		l.saveState()
-	}
-}
-
-// randomPort is outside of the range from which systems pick ports for
-// outgoing connections (32768 and up on Linux), so it is free at the next start.
-func randomPort() uint16 { return 20000 + rand.N[uint16](12000) }
-
-func (l *loop) tryPort(port uint16, dial dialer) (Puncher, error) {
-	return l.cfg.NewPuncher(punch.Config{
-		PrivateKey:    l.private.bytes,
-		Port:          port,
-		Interfaces:    l.cfg.Host.Addresses,
-		Advertise:     l.state.Advertise,
-		Publish:       l.local.set,
-		ClockOffset:   l.state.ClockOffset,
-		DialWebSocket: dial,
-		Log:           l.log,
-	})
-}
 
 // dialWebSocket returns how to reach the hub's relay over TLS; nil if it has none.
 func dialWebSocket(client *api.Client, relays []Relay) dialer {

@@ -70,6 +70,7 @@ func (l *loop) point(m *member) {
 	}
 	next.relay = l.relayLeg(m)
 	old := m.flow.way.Swap(next)
+	l.mux.noteTurn(old, next)
 	if old.direct == nil && next.direct != nil || old.relay == nil && next.relay != nil || !old.both && next.both {
 		m.flow.repeat(time.Now())
 	}

@@ -46,6 +46,9 @@ type Config struct {
 
 	// Listen opens a socket on an unspecified address. Nil: udp.Listen.
 	Listen func(netip.AddrPort) (Socket, error)
+	// ListenPort opens the sockets of Port, if those are of another sort: where the
+	// port is the kernel's, udp.ListenRaw. Nil: Listen.
+	ListenPort func(netip.AddrPort) (Socket, error)
 	// ListenExtra opens one of many more sockets, for a single peer each, that
 	// carry little (the search for a path through a hard NAT). Nil: Listen, or
 	// udp.Listen without offloads.
@@ -125,6 +128,9 @@ func (c Config) normal() (Config, error) {
 	if c.Listen == nil {
 		c.Listen, c.ListenExtra, c.listenSurvey = listenUDP, listenExtra, listenExtra
 	}
+	if c.ListenPort == nil {
+		c.ListenPort = c.Listen
+	}
 	if c.Interfaces == nil {
 		c.Interfaces = func() ([]netip.Prefix, error) { return nil, nil }
 	}
@@ -165,12 +171,12 @@ const anyPortTries = 8
 // missing; IPv4 may be too, on a host without it.
 func (c Config) listen() ([]Socket, error) {
 	for try := 1; ; try++ {
-		s4, err := c.Listen(netip.AddrPortFrom(netip.IPv4Unspecified(), c.Port))
+		s4, err := c.ListenPort(netip.AddrPortFrom(netip.IPv4Unspecified(), c.Port))
 		port := c.Port
 		if err == nil {
 			port = s4.LocalAddr().Port()
 		}
-		s6, err6 := c.Listen(netip.AddrPortFrom(netip.IPv6Unspecified(), port))
+		s6, err6 := c.ListenPort(netip.AddrPortFrom(netip.IPv6Unspecified(), port))
 		switch {
 		case err == nil && err6 == nil:
 			return []Socket{s4, s6}, nil

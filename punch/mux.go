@@ -31,6 +31,7 @@ type mux struct {
 	injected chan injected
 	spares   chan []byte   // buffers of packets that were injected
 	wake     chan struct{} // capacity 1: some flow has news
+	turned   chan struct{} // capacity 1: see [Engine.Turned]
 	done     chan struct{} // closed by close
 
 	relayRate int // of what is relayed for each peer, bytes a second
@@ -71,6 +72,7 @@ func newMux(sockets []Socket) *mux {
 		injected: make(chan injected, injectedSize),
 		spares:   make(chan []byte, injectedSize),
 		wake:     make(chan struct{}, 1),
+		turned:   make(chan struct{}, 1),
 		done:     make(chan struct{}),
 
 		relayRate: defaultRelayRate,

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"cmp"
 	"encoding/base64"
 	"fmt"
 	"log/slog"
@@ -42,7 +43,7 @@ type Tunnel interface {
 	// [Config.Interface] where the system chooses (macOS).
 	Name() string
 
-	// Backend is "userspace".
+	// Backend is [Userspace] or [Kernel].
 	Backend() string
 
 	// SetPeers makes peers the whole set of peers. Only what differs reaches the
@@ -86,7 +87,8 @@ type Config struct {
 	MTU        int        // 0: DefaultMTU; else 1280..65447
 	PrivateKey PrivateKey // required
 	Transport  Transport  // required; the tunnel closes it
-	Backend    string     // "auto" or "" or "userspace"
+	Backend    string     // what [Choose] said; "" and Auto: Userspace
+	Port       uint16     // UDP, of the kernel's WireGuard; the transport's own in user space
 	Log        *slog.Logger
 }
 
@@ -96,6 +98,9 @@ type Config struct {
 func New(c Config) (Tunnel, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
+	}
+	if c.Backend == Kernel {
+		return newKernel(c)
 	}
 	dev, err := openTUN(c.Interface, c.MTU, c.Log)
 	if err != nil {
@@ -123,29 +128,17 @@ func (c *Config) complete() error {
 			Hint:    hintInterface,
 		}
 	}
-	return checkBackend(c.Backend)
+	if c.Backend == Auto || c.Backend == Kernel {
+		return nil
+	}
+	_, err := Choose(cmp.Or(c.Backend, Userspace))
+	return err
 }
 
 // validName judges by the rules of Linux (dev_valid_name), which are the
 // narrowest.
 func validName(name string) bool {
 	return name != "" && len(name) <= 15 && name != "." && name != ".." && !strings.ContainsAny(name, "/: \t\n\v\f\r%")
-}
-
-func checkBackend(name string) error {
-	switch name {
-	case "", "auto", "userspace":
-		return nil
-	case "kernel", "rootless":
-		return &Error{
-			Message: fmt.Sprintf("backend %q is not part of this version", name),
-			Hint:    "use --backend userspace",
-		}
-	}
-	return &Error{
-		Message: fmt.Sprintf("unknown backend %q", name),
-		Hint:    "use --backend auto or --backend userspace",
-	}
 }
 
 // inBase64 names a peer in messages as `wg` would show its key.

@@ -149,9 +149,8 @@ func TestConfigErrors(t *testing.T) {
 		err    string
 		hint   string
 	}{
-		{Config{Interface: "meshd0", Backend: "kernel"}, `backend "kernel" is not part of this version`, "use --backend userspace"},
 		{Config{Interface: "meshd0", Backend: "rootless"}, `backend "rootless" is not part of this version`, "use --backend userspace"},
-		{Config{Interface: "meshd0", Backend: "warp"}, `unknown backend "warp"`, "use --backend auto or --backend userspace"},
+		{Config{Interface: "meshd0", Backend: "warp"}, `unknown backend "warp"`, "use --backend auto, kernel or userspace"},
 		{Config{Interface: "meshd0", MTU: 576}, "mtu 576 is out of range 1280..65447", ""},
 		{Config{Interface: ""}, `interface name "" is not valid`, hintInterface},
 		{Config{Interface: "mesh d0"}, `interface name "mesh d0" is not valid`, hintInterface},

@@ -77,7 +77,7 @@ func (w *wishes) flags(cmd *cobra.Command) {
 	f.Uint16Var(&w.port, "port", 0, "UDP `PORT`; it lasts (default one chosen at the first start)")
 	f.StringVar(&w.portMapping, "port-mapping", "", "`MODE` of asking gateways to forward that port: auto or off; it lasts (default auto)")
 	f.Var(&w.advertise, "advertise-endpoint", "`ADDR:PORT` outside that you forward to that port, several times if need be; they last until \"none\"")
-	f.StringVar(&w.backend, "backend", "auto", "`KIND` of WireGuard: auto or userspace")
+	f.StringVar(&w.backend, "backend", "auto", "`KIND` of WireGuard: auto, kernel or userspace")
 	f.StringVar(&w.dns, "dns", "", "`MODE` of names: auto makes them known to this machine's programs, off answers nobody; it lasts (default auto)")
 	f.BoolVar(&w.foreground, "foreground", false, "run the daemon here, and log to stderr")
 	f.DurationVar(&w.wait, "wait", 30*time.Second, "how long to wait until the mesh is up; 0 not at all")

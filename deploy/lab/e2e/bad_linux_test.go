@@ -83,8 +83,8 @@ func TestMachinesThatCannotRunAnAgent(t *testing.T) {
 
 	refused(t, "state folder that can't be written", up(join, "--state", "/proc/nowhere"), "/proc/nowhere")
 
-	_, err := w.Laptop.Command(t.Context(), "up", "--foreground", "--backend", "kernel", join)
-	refused(t, "backend of another version", err, "kernel")
+	_, err := w.Laptop.Command(t.Context(), "up", "--foreground", "--backend", "warp", join)
+	refused(t, "backend that there is not", err, "warp")
 
 	_, err = w.Laptop.Host.Run(t.Context(), "setpriv", "--reuid", "65534", "--clear-groups", bin, "up", "--foreground", "--state", "/run/nobody", "--socket", "/run/nobody.sock", join)
 	refused(t, "no root", err, "nobody")

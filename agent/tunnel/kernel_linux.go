@@ -1,0 +1,262 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/wgctrl"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+)
+
+// Steering is what a [Transport] must know besides for the kernel's WireGuard,
+// which sends to direct paths by itself.
+type Steering interface {
+	Transport
+
+	// Direct is where a peer's packets go if they go straight from the port; zero:
+	// they are for Send to bring on their way.
+	Direct(peer Key) netip.AddrPort
+
+	// Turned has something to read when Direct of some peer has changed.
+	Turned() <-chan struct{}
+
+	// Moved is told of packets that the kernel sent and received over a peer's
+	// direct path: at least whether there were any.
+	Moved(peer Key, sent, received int)
+}
+
+// kernelReady says why the kernel's WireGuard can't be used. Asking for the family
+// of messages has the kernel load the module, if it is on the disk.
+func kernelReady() error {
+	_, err := netlink.GenlFamilyGet(unix.WG_GENL_NAME)
+	if errors.Is(err, unix.ENOENT) {
+		return errors.New("the module is not loaded")
+	}
+	return err
+}
+
+// kernel is the kernel's WireGuard.
+//
+//	application ─ route ─► interface ─► the kernel's WireGuard ─► port ─► direct path
+//	                                            ▲ │ loopback, an address a peer
+//	                                            │ ▼
+//	                     Receivers() ─────────► proxy ───────► Send(peer, packets)
+type kernel struct {
+	name      string
+	index     int
+	port      uint16
+	log       *slog.Logger
+	client    *wgctrl.Client
+	transport Steering
+	proxy     *proxy
+
+	stop  context.CancelFunc
+	tasks sync.WaitGroup
+	died  chan struct{}
+
+	mu     sync.Mutex // guards following, and is held over changes of the device
+	key    wgtypes.Key
+	want   map[Key]Peer
+	meters map[Key]*meter
+}
+
+// newKernel makes the interface and takes over the transport's receivers. A port
+// that is taken is EADDRINUSE.
+func newKernel(c Config) (Tunnel, error) {
+	transport, ok := c.Transport.(Steering)
+	if !ok {
+		return nil, errors.New("the transport does not say where packets go, as the kernel's WireGuard must know")
+	}
+	k := &kernel{
+		name: c.Interface, port: c.Port, log: c.Log, transport: transport, died: make(chan struct{}),
+		key: wgtypes.Key(c.PrivateKey), want: make(map[Key]Peer), meters: make(map[Key]*meter),
+	}
+	var err error
+	if k.client, err = wgctrl.New(); err != nil {
+		return nil, fmt.Errorf("ask the kernel's WireGuard: %w", err)
+	}
+	if err := k.open(c.MTU); err != nil {
+		k.client.Close()
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	k.stop = stop
+	k.tasks.Go(func() { k.proxy.run(k.transport.Send) })
+	for _, receive := range transport.Receivers() {
+		k.tasks.Go(func() { k.proxy.deliver(receive, transport.BatchSize(), c.MTU+deliverMargin) })
+	}
+	k.tasks.Go(func() { k.watch(ctx) })
+	return k, nil
+}
+
+// open makes the interface, or nothing.
+func (k *kernel) open(mtu int) error {
+	if err := k.createLink(mtu); err != nil {
+		return err
+	}
+	link, err := netlink.LinkByName(k.name)
+	if err == nil {
+		k.index = link.Attrs().Index
+		err = k.configure(wgtypes.Config{PrivateKey: &k.key, ListenPort: new(int(k.port)), ReplacePeers: true})
+	}
+	if err == nil {
+		err = netlink.LinkSetUp(link) // this binds the port
+	}
+	if err == nil {
+		k.proxy, err = newProxy(k.port)
+	}
+	if err != nil {
+		k.deleteLink()
+		return fmt.Errorf("set up interface %q: %w", k.name, err)
+	}
+	return nil
+}
+
+// createLink refuses a name that exists, unless the interface is one that we left
+// behind: a process that was killed can't clean up. Nobody else has our key.
+func (k *kernel) createLink(mtu int) error {
+	add := func() error {
+		return netlink.LinkAdd(&netlink.Wireguard{LinkAttrs: netlink.LinkAttrs{Name: k.name, MTU: mtu}})
+	}
+	err := add()
+	if errors.Is(err, unix.EEXIST) && k.isOurs() {
+		k.log.Info("removing the interface that a daemon left behind", "iface", k.name)
+		if link, found := netlink.LinkByName(k.name); found == nil {
+			err = errors.Join(netlink.LinkDel(link))
+		}
+		if err == nil {
+			err = add()
+		}
+	}
+	if err != nil {
+		return createError(k.name, err)
+	}
+	return nil
+}
+
+func (k *kernel) isOurs() bool {
+	d, err := k.client.Device(k.name)
+	return err == nil && d.PublicKey == k.key.PublicKey()
+}
+
+func (k *kernel) Name() string          { return k.name }
+func (k *kernel) Backend() string       { return Kernel }
+func (k *kernel) Wait() <-chan struct{} { return k.died }
+
+// SetPeers compares with what the device has, see the same of userspace.
+func (k *kernel) SetPeers(peers []Peer) error {
+	want, err := normal(peers)
+	if err != nil {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	clear(k.want)
+	for _, p := range want {
+		k.want[p.Key] = p
+	}
+	if err := k.proxy.setPeers(k.want); err != nil {
+		return fmt.Errorf("set peers of %s: %w", k.name, err)
+	}
+	d, err := k.client.Device(k.name)
+	if err != nil {
+		return fmt.Errorf("read state of %s: %w", k.name, err)
+	}
+	if err := k.mend(d); err != nil {
+		return fmt.Errorf("set peers of %s: %w", k.name, err)
+	}
+	return nil
+}
+
+// mend brings the device's peers in line with those wanted. The caller holds mu.
+func (k *kernel) mend(d *wgtypes.Device) error {
+	changes := peerChanges(d.Peers, k.want, k.endpoint)
+	if len(changes) == 0 {
+		return nil
+	}
+	return k.configure(wgtypes.Config{Peers: changes})
+}
+
+// endpoint is where the kernel is to send a peer's packets. Addresses with a zone
+// are left to the transport: the messages that configure WireGuard have no room
+// for one.
+func (k *kernel) endpoint(peer Key) netip.AddrPort {
+	if to := k.transport.Direct(peer); to.IsValid() && to.Addr().Zone() == "" {
+		return to
+	}
+	return k.proxy.address(peer)
+}
+
+func (k *kernel) configure(c wgtypes.Config) error { return k.client.ConfigureDevice(k.name, c) }
+
+func (k *kernel) SetPrivateKey(key PrivateKey) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.key = wgtypes.Key(key)
+	if err := k.configure(wgtypes.Config{PrivateKey: &k.key}); err != nil {
+		return fmt.Errorf("set private key of %s: %w", k.name, err)
+	}
+	return nil
+}
+
+func (k *kernel) Stats() (map[Key]Stats, error) {
+	d, err := k.client.Device(k.name)
+	if err != nil {
+		return nil, fmt.Errorf("read state of %s: %w", k.name, err)
+	}
+	stats := make(map[Key]Stats, len(d.Peers))
+	for _, p := range d.Peers {
+		stats[Key(p.PublicKey)] = Stats{LastHandshake: p.LastHandshakeTime, RxBytes: uint64(p.ReceiveBytes), TxBytes: uint64(p.TransmitBytes)}
+	}
+	return stats, nil
+}
+
+// Close removes the interface, if it is still there.
+func (k *kernel) Close() error {
+	k.stop()
+	err := errors.Join(k.transport.Close(), k.proxy.close())
+	k.tasks.Wait()
+	k.deleteLink()
+	return errors.Join(err, k.client.Close())
+}
+
+// deleteLink goes by number: the name may be somebody else's by now.
+func (k *kernel) deleteLink() {
+	link, err := netlink.LinkByIndex(k.index)
+	if k.index == 0 {
+		link, err = netlink.LinkByName(k.name)
+	}
+	if err == nil && link.Type() == "wireguard" {
+		err = netlink.LinkDel(link)
+	}
+	var gone netlink.LinkNotFoundError
+	if err != nil && !errors.As(err, &gone) && !errors.Is(err, unix.ENODEV) {
+		k.log.Warn("interface not removed", "iface", k.name, "err", err)
+	}
+}
+
+// isGone reports whether an error means that there is no such interface.
+func isGone(err error) bool {
+	var gone netlink.LinkNotFoundError
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) || errors.As(err, &gone)
+}
+
+func udpAddr(a netip.AddrPort) *net.UDPAddr { return net.UDPAddrFromAddrPort(a) }
+
+// keepaliveOf makes a pointer, as wgctrl wants it.
+func keepaliveOf(d time.Duration) *time.Duration { return &d }
+
+// sameLink reports whether the interface of our name is the one that we made.
+func (k *kernel) sameLink() bool {
+	link, err := netlink.LinkByName(k.name)
+	return err == nil && link.Attrs().Index == k.index
+}

@@ -1,0 +1,50 @@
+package punch
+
+import "net/netip"
+
+// Where the engine's port is not its own but of the kernel's WireGuard, that one
+// sends by itself to peers with a direct path, and hears them. What follows keeps
+// the two of one mind: the engine says where to, and is told what moved.
+
+// Direct returns where a peer's packets go if they go straight from the engine's
+// own port, and by no other way at the same time. Zero: they are for [Engine.Send]
+// alone to bring on their way.
+func (e *Engine) Direct(peer Key) netip.AddrPort {
+	f := e.mux.table.Load().flows[peer]
+	if f == nil {
+		return netip.AddrPort{}
+	}
+	return e.mux.straight(f.way.Load())
+}
+
+// Turned has something to read when what Direct says of some peer has changed. It
+// is for one reader.
+func (e *Engine) Turned() <-chan struct{} { return e.mux.turned }
+
+// Moved says that somebody else sent and received packets of a peer over its
+// direct path, keepalives not counted. Numbers need not be exact; zero is none.
+func (e *Engine) Moved(peer Key, sent, received int) {
+	if f := e.mux.table.Load().flows[peer]; f != nil {
+		e.mux.count(f, &f.sent, sent)
+		e.mux.count(f, &f.received, received)
+	}
+}
+
+// straight is the address of a way that leads straight from the port.
+func (m *mux) straight(w *way) netip.AddrPort {
+	if w == nil || w.both || w.direct == nil || w.direct != m.sockets[socket4] && w.direct != m.sockets[socket6] {
+		return netip.AddrPort{}
+	}
+	return w.addr
+}
+
+// noteTurn tells of a changed way.
+func (m *mux) noteTurn(from, to *way) {
+	if m.straight(from) == m.straight(to) {
+		return
+	}
+	select {
+	case m.turned <- struct{}{}:
+	default:
+	}
+}
