@@ -170,9 +170,16 @@ func (l *loop) pathsChanged() {
 	if elsewhere {
 		l.plane.mapped.refresh()
 	}
+	var touched parts
 	if l.plane.reached(time.Now(), s.Peers) {
-		l.owe(l.plane.apply(l.netmap, l.relays, partTunnel))
+		touched |= partTunnel
 		l.warm.Reset(headStart)
+	}
+	if l.plane.narrowed(s.Peers) {
+		touched |= partHost
+	}
+	if touched != 0 {
+		l.owe(l.plane.apply(l.netmap, l.relays, touched))
 	}
 }
 

@@ -43,8 +43,8 @@ func tunnelPeers(m *Netmap, blind bool, ripe func(Key) bool) []tunnel.Peer {
 	return peers
 }
 
-func hostConfig(m *Netmap) netcfg.Config {
-	c := netcfg.Config{Routes: m.Mesh.Prefixes, MTU: tunnel.DefaultMTU}
+func hostConfig(m *Netmap, narrow map[Key]int) netcfg.Config {
+	c := netcfg.Config{Routes: m.Mesh.Prefixes, MTU: tunnel.DefaultMTU, Narrow: narrowHosts(m, narrow)}
 	for _, a := range m.Self.Addresses {
 		c.Addresses = append(c.Addresses, hostPrefix(a))
 	}

@@ -39,6 +39,7 @@ type plane struct {
 	hub    punch.HubStatus   // the relay when we looked last
 	self   Key               // own public key
 	owed   parts             // what the last apply could not do
+	narrow map[Key]int       // MTU of paths that carry less than the interface's
 	reach  map[Key]time.Time // peers that some path leads to, and since when we know
 }
 
@@ -102,7 +103,7 @@ func (p *plane) apply(m *Netmap, relays []netip.AddrPort, touched parts) error {
 		errs = append(errs, p.try(partTunnel, p.tunnel.SetPeers(tunnelPeers(m, p.blind, p.ripe(time.Now())))))
 	}
 	if touched.has(partHost) {
-		errs = append(errs, p.try(partHost, p.host.Configure(p.tunnel.Name(), hostConfig(m))))
+		errs = append(errs, p.try(partHost, p.host.Configure(p.tunnel.Name(), hostConfig(m, p.narrow))))
 	}
 	return errors.Join(errs...)
 }

@@ -123,6 +123,9 @@ func peerStatus(p Peer, path punch.PeerStatus, stats tunnel.Stats) localapi.Peer
 	if path.Addr.IsValid() {
 		s.Endpoint = path.Addr.String()
 	}
+	if path.Largest != 0 {
+		s.MTU = pathMTU(path.Largest)
+	}
 	return s
 }
 

@@ -43,6 +43,7 @@ func (l *loop) settleMember(now time.Time, m *member) {
 	if d := m.detour.deadline(); !d.IsZero() && !now.Before(d) {
 		l.stepDetour(m, detourTimer{})
 	}
+	l.settleSizes(now, m)
 }
 
 func (l *loop) settleTraffic(now time.Time, m *member) {
@@ -86,6 +87,8 @@ func (l *loop) sendProbe(m *member, a sendProbe) {
 		Generation: l.local.generation,
 	}
 	switch a.typ {
+	case wire.Ping:
+		msg.Size = uint16(max(wire.ProbeSize, a.size))
 	case wire.Pong:
 		msg.TxID, msg.Sent, msg.Size, msg.Observed = a.echo.TxID, a.echo.Sent, a.echo.Size, a.seen
 	case wire.Connect:

@@ -47,7 +47,9 @@ func (p *path) takeRelayed(now time.Time, m *wire.Message) {
 	switch m.Type {
 	case wire.Ping:
 		p.out = append(p.out, sendProbe{typ: wire.Pong, flags: wire.FlagRelayed, echo: m})
-		p.doubt(now) // who asks by relay is not sure of a direct path
+		if m.Flags&wire.FlagSize == 0 {
+			p.doubt(now) // who asks by relay is not sure of a direct path
+		}
 	case wire.Connect:
 		if m.Flags&(wire.FlagSeek|wire.FlagReady) != 0 {
 			p.takeSearch(now, m)

@@ -71,6 +71,9 @@ type Config struct {
 	// PrePunch is how many peers may be online for all of them to be punched
 	// before anyone asks. 0: 64; below 0: never.
 	PrePunch int
+	// Largest is the largest datagram that Send is given. Ways are measured for it.
+	// 0: 1432.
+	Largest int
 	// BirthdayRate is how many probes a second may be spent on the search for a
 	// path to a peer whose NAT takes ports at random: 960 at most, for one peer
 	// at a time, seldom. 0: 100; at most 300; below 0: there are no such searches.
@@ -140,6 +143,9 @@ func (c Config) normal() (Config, error) {
 	if c.PrePunch == 0 {
 		c.PrePunch = defaultPrePunch
 	}
+	if c.Largest == 0 {
+		c.Largest = defaultLargest
+	}
 	if c.BirthdayRate == 0 {
 		c.BirthdayRate = defaultRate
 	}
@@ -157,7 +163,7 @@ func (c Config) normal() (Config, error) {
 }
 
 func listenUDP(addr netip.AddrPort) (Socket, error) {
-	c, err := udp.Listen(udp.Config{Addr: addr})
+	c, err := udp.Listen(udp.Config{Addr: addr, Whole: true})
 	if err != nil {
 		return nil, err
 	}

@@ -124,6 +124,7 @@ type (
 		txid  uint64
 		to    route
 		ttl   int           // 0: the system's
+		size  int           // PING: of the datagram; 0: the usual one
 		echo  *wire.Message // PONG: the PING it answers
 		seen  netip.AddrPort
 

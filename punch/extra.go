@@ -52,7 +52,7 @@ func newExtras(m *mux, c Config) *extras {
 
 // listenExtra opens one of many sockets that carry little.
 func listenExtra(addr netip.AddrPort) (Socket, error) {
-	c, err := udp.Listen(udp.Config{Addr: addr, NoOffload: true, RecvBuffer: 1 << 20, SendBuffer: 1 << 20})
+	c, err := udp.Listen(udp.Config{Addr: addr, NoOffload: true, Whole: true, RecvBuffer: 1 << 20, SendBuffer: 1 << 20})
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ type flow struct {
 	relayed  atomic.Uint64 // packets that came by relay …
 	returned atomic.Uint64 // … those by the one in use
 	failed   atomic.Bool   // the system refused a direct packet
+	tooLong  atomic.Bool   // … because of its length
 	awake    atomic.Bool   // the engine looks at the counters by itself
 	relays   atomic.Bool   // what it relays to us is taken
 	onward   bucket        // what we relay for it

@@ -120,6 +120,7 @@ func (l *loop) linkChanged() {
 	l.readInterfaces()
 	l.hub.renew(now)
 	for _, m := range l.members.byActivity() {
+		clear(m.sizing)
 		l.step(m, linkChanged{})
 	}
 }
@@ -170,6 +171,9 @@ func (l *loop) receiveProbe(now time.Time, d datagram) {
 	}
 	if msg.Type == wire.Pong && d.relayed == nil && d.from.socket <= socket6 {
 		l.local.viewed(now, d.from.addr, msg.Observed)
+	}
+	if msg.Type == wire.Pong {
+		l.sized(now, m, msg)
 	}
 	if d.relayed != nil {
 		m.by = d.by
@@ -246,6 +250,7 @@ func (l *loop) untilDue(now time.Time) time.Duration {
 	d := earlier(l.hub.deadline(), l.local.deadline())
 	for _, m := range l.members.all {
 		d = earlier(d, m.deadline())
+		d = earlier(d, l.sizeDeadline(now, m))
 	}
 	if d.IsZero() {
 		d = now.Add(time.Hour)

@@ -27,6 +27,9 @@ type member struct {
 	warm    bool
 	choice  choice
 	shown   shown // as last told in log and status
+	sizing  sizing
+	fed     time.Time // data came in last
+	largest int       // datagram that its ways carry, as last told; 0: not known
 
 	counted traffic   // the flow's counters when last read
 	polled  time.Time // and when that was
@@ -44,7 +47,7 @@ func newMember(now time.Time, self Key, private [32]byte, p Peer) (*member, erro
 		return nil, err
 	}
 	lower := slices.Compare(self[:], p.Key[:]) < 0
-	m := &member{Peer: p, pair: pair, flow: &flow{key: p.Key, handshake: handshake{stands: lower}}}
+	m := &member{Peer: p, pair: pair, sizing: make(sizing), flow: &flow{key: p.Key, handshake: handshake{stands: lower}}}
 	m.flow.way.Store(&way{})
 	m.path = newPath(now, lower, random64())
 	m.choice = m.path.choice()
@@ -55,7 +58,11 @@ func newMember(now time.Time, self Key, private [32]byte, p Peer) (*member, erro
 // poll reads the counters.
 func (m *member) poll(now time.Time) traffic {
 	m.polled = now
-	return m.flow.take(&m.counted)
+	moved := m.flow.take(&m.counted)
+	if moved.received > 0 || moved.relayed > 0 {
+		m.fed = now
+	}
+	return moved
 }
 
 // rest stops looking at an idle flow; its next packet wakes the loop.

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"meshd/punch/wire"
 )
@@ -120,7 +121,11 @@ func (m *mux) send(peer Key, bufs [][]byte) error {
 		if err == nil && !w.both {
 			relay = nil
 		}
-		if err != nil {
+		switch {
+		case errors.Is(err, syscall.EMSGSIZE):
+			f.tooLong.Store(true)
+			m.nudge()
+		case err != nil:
 			f.failed.Store(true)
 		}
 		if err != nil && relay == nil {

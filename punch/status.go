@@ -59,6 +59,7 @@ type PeerStatus struct {
 	Reason   string         // one short phrase: why this path
 	Relay    string         // who relays: a peer's name; "": the hub
 	RTT      time.Duration  // to the peer by that path; 0: not measured
+	Largest  int            // datagram that gets through, in bytes of UDP payload; 0: not known
 	NAT      wire.NAT       // the peer's, as it told
 	Attempts []Attempt      // the last ones, oldest first
 }
@@ -120,6 +121,9 @@ func (l *loop) status() Status {
 			}
 		}
 		s.Peers[key] = p
+		ps := m.path.status(now)
+		ps.Largest = m.largest
+		s.Peers[key] = ps
 	}
 	return s
 }

@@ -3,6 +3,7 @@ package netcfg
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"strings"
@@ -24,6 +25,7 @@ const addrGenNone = 1
 type route struct {
 	dst netip.Prefix
 	src netip.Addr // zero: the kernel chooses
+	mtu int        // 0: the interface's
 }
 
 func (h *host) Configure(iface string, c Config) error {
@@ -91,7 +93,8 @@ func (h *host) withoutV6(iface string, c Config) Config {
 		delete(h.noV6, iface)
 		return c
 	}
-	only := Config{MTU: c.MTU, Addresses: onlyV4(c.Addresses), Routes: onlyV4(c.Routes)}
+	only := Config{MTU: c.MTU, Addresses: onlyV4(c.Addresses), Routes: onlyV4(c.Routes), Narrow: maps.Clone(c.Narrow)}
+	maps.DeleteFunc(only.Narrow, func(host netip.Addr, _ int) bool { return host.Is6() })
 	if len(only.Addresses) < len(c.Addresses) && !h.noV6[iface] {
 		h.noV6[iface] = true
 		h.log.Info("ipv6 is off on this host, the mesh goes without", "iface", iface)
@@ -209,15 +212,22 @@ func setRoutes(link netlink.Link, c Config) error {
 func wantedRoutes(c Config) []route {
 	var routes []route
 	for _, dst := range c.Routes {
-		r := route{dst: dst.Masked()}
-		for _, a := range c.Addresses {
-			if !r.src.IsValid() && a.Addr().Is4() == dst.Addr().Is4() {
-				r.src = a.Addr()
-			}
-		}
-		routes = append(routes, r)
+		routes = append(routes, route{dst: dst.Masked(), src: c.source(dst.Addr())})
+	}
+	for host, mtu := range c.Narrow {
+		routes = append(routes, route{dst: netip.PrefixFrom(host, host.BitLen()), src: c.source(host), mtu: mtu})
 	}
 	return routes
+}
+
+// source is the first address of dst's family; zero: there is none.
+func (c Config) source(dst netip.Addr) netip.Addr {
+	for _, a := range c.Addresses {
+		if a.Addr().Is4() == dst.Is4() {
+			return a.Addr()
+		}
+	}
+	return netip.Addr{}
 }
 
 // routesOf returns the routes of an interface that are ours.
@@ -231,14 +241,14 @@ func routesOf(link netlink.Link) ([]route, error) {
 	for _, r := range all {
 		if dst, ok := toPrefix(r.Dst); ok {
 			src, _ := netip.AddrFromSlice(r.Src)
-			routes = append(routes, route{dst: dst, src: src.Unmap()})
+			routes = append(routes, route{dst: dst, src: src.Unmap(), mtu: r.MTU})
 		}
 	}
 	return routes, nil
 }
 
 func toRoute(link netlink.Link, r route) *netlink.Route {
-	n := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: toIPNet(r.dst), Protocol: routeProtocol}
+	n := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: toIPNet(r.dst), Protocol: routeProtocol, MTU: r.mtu}
 	if r.dst.Addr().Is4() {
 		n.Scope = netlink.SCOPE_LINK
 	}

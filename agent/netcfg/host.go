@@ -39,6 +39,9 @@ type Config struct {
 	Addresses []netip.Prefix // own, as /32 and /128
 	Routes    []netip.Prefix // prefixes reached through the interface
 	MTU       int            // 0: leave as it is
+	// Narrow are hosts that packets as long as MTU don't get to, with what does. Each
+	// gets a route of its own, by which the system cuts its packets to size.
+	Narrow map[netip.Addr]int
 }
 
 // Event is a change of the host's network.

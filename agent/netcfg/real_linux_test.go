@@ -128,6 +128,8 @@ func TestConfigure(t *testing.T) {
 	newMesh(t, "meshtest0")
 	other := sample
 	other.Addresses, other.Routes, other.MTU = prefixes("100.96.0.8/32"), prefixes("100.96.0.0/16", "10.1.0.0/16"), 1300
+	narrow := sample
+	narrow.Narrow = map[netip.Addr]int{netip.MustParseAddr("100.96.0.9"): 1216, netip.MustParseAddr("fd96::9"): 1216}
 	for _, test := range []struct {
 		config                Config
 		addrs, route4, route6 string
@@ -136,6 +138,9 @@ func TestConfigure(t *testing.T) {
 			"100.96.0.0/16 proto 109 scope link src 100.96.0.7 linkdown", "fd96::/48 proto 109 src fd96::7 metric 1024 linkdown pref medium"},
 		{sample, "mtu 1400 inet 100.96.0.7/32 inet6 fd96::7/128",
 			"100.96.0.0/16 proto 109 scope link src 100.96.0.7 linkdown", "fd96::/48 proto 109 src fd96::7 metric 1024 linkdown pref medium"},
+		{narrow, "mtu 1400 inet 100.96.0.7/32 inet6 fd96::7/128",
+			"100.96.0.0/16 proto 109 scope link src 100.96.0.7 linkdown 100.96.0.9 proto 109 scope link src 100.96.0.7 linkdown mtu 1216",
+			"fd96::9 proto 109 src fd96::7 metric 1024 linkdown mtu 1216 pref medium fd96::/48 proto 109 src fd96::7 metric 1024 linkdown pref medium"},
 		{other, "mtu 1300 inet 100.96.0.8/32",
 			"10.1.0.0/16 proto 109 scope link src 100.96.0.8 linkdown 100.96.0.0/16 proto 109 scope link src 100.96.0.8 linkdown", ""},
 		{sample, "mtu 1400 inet 100.96.0.7/32 inet6 fd96::7/128",
@@ -150,7 +155,7 @@ func TestConfigure(t *testing.T) {
 		if got := show(t, "route show dev meshtest0"); got != test.route4 {
 			t.Errorf("routes: %s, want %s", got, test.route4)
 		}
-		if got := show(t, "-6 route show dev meshtest0 proto 109"); strings.ReplaceAll(got, "fd96::/48 src", "fd96::/48 proto 109 src") != test.route6 {
+		if got := show(t, "-6 route show dev meshtest0 proto 109"); strings.ReplaceAll(got, " src", " proto 109 src") != test.route6 {
 			t.Errorf("routes: %s, want %s", got, test.route6)
 		}
 	}

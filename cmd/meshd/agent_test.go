@@ -16,14 +16,14 @@ func TestStatus(t *testing.T) {
 		hub: https://hub.example:443, connected for 3m, 12ms, relay by UDP
 		NAT: endpoint-independent mapping
 
-		NAME  ADDRESS     PATH                      SINCE  RTT    RECEIVED  SENT     HANDSHAKE  WHY
-		nas   100.96.0.2  direct 203.0.113.9:41641  1h     4.6ms  1.0 MiB   2.3 KiB  45s ago    pong
-		old   100.96.0.3  none (offline)            -      -      0 B       0 B      -          offline
+		NAME  ADDRESS     PATH                      SINCE  RTT    MTU   RECEIVED  SENT     HANDSHAKE  WHY
+		nas   100.96.0.2  direct 203.0.113.9:41641  1h     4.6ms  1400  1.0 MiB   2.3 KiB  45s ago    pong
+		old   100.96.0.3  none (offline)            -      -      -     0 B       0 B      -          offline
 	`, "")
 	b.do(t, "peers", 0, `
-		NAME  ADDRESS     PATH                      SINCE  RTT    RECEIVED  SENT     HANDSHAKE  WHY
-		nas   100.96.0.2  direct 203.0.113.9:41641  1h     4.6ms  1.0 MiB   2.3 KiB  45s ago    pong
-		old   100.96.0.3  none (offline)            -      -      0 B       0 B      -          offline
+		NAME  ADDRESS     PATH                      SINCE  RTT    MTU   RECEIVED  SENT     HANDSHAKE  WHY
+		nas   100.96.0.2  direct 203.0.113.9:41641  1h     4.6ms  1400  1.0 MiB   2.3 KiB  45s ago    pong
+		old   100.96.0.3  none (offline)            -      -      -     0 B       0 B      -          offline
 	`, "")
 
 	s := running()

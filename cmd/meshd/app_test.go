@@ -220,7 +220,7 @@ func running() localapi.Status {
 		Hub: localapi.Hub{URL: "https://hub.example:443", Connected: true, Since: noon.Add(-3 * time.Minute), RTT: 12.3, UDP: true},
 		Peers: []localapi.Peer{
 			{Name: "nas", Addresses: addrs("100.96.0.2", "fd12::2"), Online: true, Path: "direct", Endpoint: "203.0.113.9:41641", Reason: "pong",
-				Since: noon.Add(-90 * time.Minute), RTT: 4.56, LastHandshake: noon.Add(-45 * time.Second), RxBytes: 1 << 20, TxBytes: 2345},
+				Since: noon.Add(-90 * time.Minute), RTT: 4.56, MTU: 1400, LastHandshake: noon.Add(-45 * time.Second), RxBytes: 1 << 20, TxBytes: 2345},
 			{Name: "old", Addresses: addrs("100.96.0.3", "fd12::3"), Path: "none", Reason: "offline"},
 		},
 		Health: []string{},

@@ -208,6 +208,7 @@ func TestWhyJSON(t *testing.T) {
 		  "endpoint": "",
 		  "reason": "",
 		  "rtt_ms": 0,
+		  "mtu": 0,
 		  "self_nat": {
 		    "words": "",
 		    "class": "",

@@ -99,16 +99,24 @@ func (a *app) hubWords(h localapi.Hub) string {
 }
 
 func (a *app) printPeers(w io.Writer, peers []localapi.Peer) {
-	rows := [][]string{{"NAME", "ADDRESS", "PATH", "SINCE", "RTT", "RECEIVED", "SENT", "HANDSHAKE", "WHY"}}
+	rows := [][]string{{"NAME", "ADDRESS", "PATH", "SINCE", "RTT", "MTU", "RECEIVED", "SENT", "HANDSHAKE", "WHY"}}
 	for _, p := range peers {
 		handshake := a.since(p.LastHandshake)
 		if handshake != "-" {
 			handshake += " ago"
 		}
-		rows = append(rows, []string{p.Name, firstAddr(p), pathWords(p), a.since(p.Since), millis(p.RTT),
+		rows = append(rows, []string{p.Name, firstAddr(p), pathWords(p), a.since(p.Since), millis(p.RTT), mtuWord(p.MTU),
 			size(p.RxBytes), size(p.TxBytes), handshake, p.Reason})
 	}
 	printTable(w, rows)
+}
+
+// mtuWord is what a path carries, "-" while that is not known.
+func mtuWord(mtu int) string {
+	if mtu == 0 {
+		return "-"
+	}
+	return fmt.Sprint(mtu)
 }
 
 func firstAddr(p localapi.Peer) string {

@@ -49,6 +49,9 @@ func (a *app) printWhy(w localapi.Why) {
 	line(w.Peer, a.pathSentence(w))
 	line("why", w.Verdict)
 	line("what helps", w.Advice)
+	if w.MTU != 0 {
+		line("carries", fmt.Sprintf("packets of %d bytes", w.MTU))
+	}
 	line("NAT here", cmp.Or(w.SelfNAT.Words, "not known"))
 	line("NAT there", cmp.Or(w.PeerNAT.Words, "not known"))
 	for _, at := range w.Attempts {

@@ -67,7 +67,7 @@ func NewServer(c ServerConfig) (*Server, error) {
 		s.now = time.Now
 	}
 	for _, addr := range c.UDP {
-		conn, err := udp.Listen(udp.Config{Addr: addr})
+		conn, err := udp.Listen(udp.Config{Addr: addr, Whole: true})
 		if err != nil {
 			s.Close()
 			return nil, err

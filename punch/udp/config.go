@@ -25,6 +25,11 @@ type Config struct {
 	// NoOffload keeps UDP_SEGMENT and UDP_GRO off. Such a socket also holds no
 	// receive buffers of its own: right for one of many that carry little.
 	NoOffload bool
+	// Whole sends datagrams whole or not at all: none is fragmented on its way, and
+	// no ICMP message, which anyone can forge, makes the system refuse it. A datagram
+	// that is too long for the own link is an error (EMSGSIZE), for a later one it
+	// is lost. Linux only.
+	Whole bool
 	// ReusePort lets several sockets share the port (SO_REUSEPORT). Linux only.
 	ReusePort bool
 	// RecvBuffer and SendBuffer are the kernel's buffers in bytes; 0 means 7 MiB.

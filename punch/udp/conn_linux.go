@@ -97,12 +97,26 @@ func setOptions(fd int, config Config) error {
 			return fmt.Errorf("set mark %#x: %w", config.Mark, err)
 		}
 	}
+	if config.Whole {
+		if err := setWhole(fd, config.Addr.Addr().Is4()); err != nil {
+			return fmt.Errorf("forbid fragments: %w", err)
+		}
+	}
 	if config.ReusePort {
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
 			return fmt.Errorf("share port: %w", err)
 		}
 	}
 	return nil
+}
+
+// setWhole forbids fragments and has the path MTU that the kernel believes in
+// ignored.
+func setWhole(fd int, is4 bool) error {
+	if is4 {
+		return unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE)
+	}
+	return unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE)
 }
 
 // setBuffer asks for size bytes: beyond the system's limit if we may

@@ -206,6 +206,20 @@ func TestAboveMTU(t *testing.T) {
 	}
 }
 
+func TestWhole(t *testing.T) {
+	if !enterNamespace(t) {
+		return
+	}
+	for _, local := range []netip.AddrPort{loopback4, loopback6} {
+		a, b := listen(t, Config{Addr: local, Whole: true}), listen(t, Config{Addr: local})
+		small := packets(1200)
+		if err := a.Write(append(packets(1400), small...), b.LocalAddr()); !errors.Is(err, unix.EMSGSIZE) {
+			t.Errorf("%v: got %v, want %v", local, err, unix.EMSGSIZE)
+		}
+		check(t, receive(t, b, 1, 128), a.LocalAddr(), nil, small)
+	}
+}
+
 func TestLinkLocal(t *testing.T) {
 	if !enterNamespace(t) {
 		return

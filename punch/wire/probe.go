@@ -78,6 +78,9 @@ const (
 	// FlagDetour marks a PING or PONG that measures one of several relays. The
 	// answer takes the same relay back.
 	FlagDetour = 1 << 4
+	// FlagSize marks a PING that measures how large a datagram its way carries. It
+	// says nothing of other ways.
+	FlagSize = 1 << 5
 )
 
 // Message is an opened probe. Boot and Seq together let the receiver refuse

@@ -1,0 +1,143 @@
+package punch
+
+import (
+	"time"
+
+	"meshd/punch/wire"
+)
+
+const (
+	// defaultLargest is the WireGuard packet that holds 1400 bytes: by relay over
+	// IPv6 it just fits an Ethernet.
+	defaultLargest = 1432
+	// maxSized bounds the ways to a peer whose size is remembered.
+	maxSized = 8
+	// sizedAfter spreads the measuring of relayed ways that nobody waits for.
+	sizedAfter = 3 * time.Second
+	// starvedFor is how long data goes out without any coming back until that is
+	// looked into.
+	starvedFor = 1500 * time.Millisecond
+)
+
+// sizedWay is a way whose size is measured: a route, or (zero route) the relay in
+// use.
+type sizedWay struct {
+	route route
+	relay Key // zero: the hub
+}
+
+// sizing is what a member's ways carry.
+type sizing map[sizedWay]*sizer
+
+// get returns the sizer of a way, made if it isn't there.
+func (s sizing) get(w sizedWay, at time.Time, top int) *sizer {
+	if z, ok := s[w]; ok {
+		return z
+	}
+	if len(s) >= maxSized {
+		clear(s) // a peer that moves about: what was is over
+	}
+	z := newSizer(at, top)
+	s[w] = z
+	return z
+}
+
+// largest is the largest datagram that all of the ways carry as far as is known;
+// 0: nothing is.
+func (s sizing) largest(ways []sizedWay) int {
+	n := 0
+	for _, w := range ways {
+		if z := s[w]; z != nil && z.known != 0 && (n == 0 || z.known < n) {
+			n = z.known
+		}
+	}
+	return n
+}
+
+// ways are those that data for the peer takes now, or may take the next moment.
+func (l *loop) ways(m *member) []sizedWay {
+	var ways []sizedWay
+	if m.path.cur != nil && m.path.confirmed {
+		ways = append(ways, sizedWay{route: m.path.cur.route})
+	}
+	if c := m.detour.cur; c != nil && c.via == ViaRelay && m.Online {
+		ways = append(ways, sizedWay{relay: c.key})
+	}
+	return ways
+}
+
+// settleSizes measures what is due, and tells when a member's ways carry
+// something else than before.
+func (l *loop) settleSizes(now time.Time, m *member) {
+	if m.flow.tooLong.Swap(false) {
+		for _, w := range l.ways(m) {
+			m.sizing.get(w, now, l.config.Largest).doubt(now)
+		}
+	}
+	ways := l.ways(m)
+	for _, w := range ways {
+		l.settleSize(now, m, w)
+	}
+	if n := m.sizing.largest(ways); n != m.largest && n != 0 {
+		l.log.Debug("path size changed", "peer", m.Name, "from", m.largest, "to", n)
+		m.largest = n
+		l.noteChange()
+	}
+}
+
+func (l *loop) settleSize(now time.Time, m *member, w sizedWay) {
+	inUse := m.takes(w)
+	if _, known := m.sizing[w]; !known && !m.warm && !(inUse && m.path.busy(now, busyFor)) {
+		return
+	}
+	at := now
+	if !inUse {
+		at = now.Add(m.path.jitter(sizedAfter))
+	}
+	z := m.sizing.get(w, at, l.config.Largest)
+	for _, size := range z.next(now, m.starves(now, w), l.roundTrip(m, w)) {
+		probe := sendProbe{typ: wire.Ping, flags: wire.FlagSize, to: w.route, txid: m.path.txid(), size: size}
+		if w.route.isZero() {
+			probe.flags |= wire.FlagRelayed
+		}
+		z.sent(size, probe.txid)
+		l.sendProbe(m, probe)
+	}
+}
+
+// roundTrip is a way's, as far as it is known.
+func (l *loop) roundTrip(m *member, w sizedWay) time.Duration {
+	if w.route.isZero() {
+		return 2 * m.detour.cur.near
+	}
+	return m.path.cur.rtt.estimate()
+}
+
+// sized takes the PONG to a PING that may have measured a way.
+func (l *loop) sized(now time.Time, m *member, msg *wire.Message) {
+	for _, z := range m.sizing {
+		z.answered(now, msg.TxID)
+	}
+}
+
+// sizeDeadline is when settleSizes has something to do for a member.
+func (l *loop) sizeDeadline(now time.Time, m *member) time.Time {
+	var d time.Time
+	for _, w := range l.ways(m) {
+		if z := m.sizing[w]; z != nil {
+			d = earlier(d, z.deadline(m.starves(now, w)))
+		}
+	}
+	return d
+}
+
+// takes reports whether data for the member goes by a way.
+func (m *member) takes(w sizedWay) bool {
+	return w.route == m.choice.route || m.choice.relay && w.route.isZero()
+}
+
+// starves reports whether data has been going out by a way for a while and none
+// came back.
+func (m *member) starves(now time.Time, w sizedWay) bool {
+	return m.takes(w) && m.path.busy(now, starvedFor) && now.Sub(m.fed) > starvedFor
+}

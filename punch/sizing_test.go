@@ -1,0 +1,45 @@
+package punch
+
+import (
+	"testing"
+	"time"
+
+	"meshd/punch/nattest"
+)
+
+// TestSizes has a path narrow down without a word, as behind a tunnel whose ICMP
+// is filtered: the peers know what fits, direct and by relay.
+func TestSizes(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		mtu  int // of b's line
+		aNAT nattest.NAT
+		via  Via
+		want int
+	}{
+		{"Ethernet", 1500, nattest.Linux, ViaDirect, 1432},
+		{"PPPoE", 1492, nattest.Linux, ViaDirect, 1432},
+		{"tunnel in a tunnel", 1400, nattest.Linux, ViaDirect, 1360}, // 1400 - 28 - 8 for the relay, which may be next
+		{"the least of IPv6", 1280, nattest.Linux, ViaDirect, 1232},
+		{"relayed", 1280, nattest.Symmetric, ViaRelay, 1232},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			story(t, func(t *testing.T, w *world) {
+				far := nattest.Linux
+				if tt.via == ViaRelay {
+					far = nattest.Symmetric
+				}
+				a, b := w.pair(tt.aNAT, far)
+				b.sites[0].SetLink(nattest.Link{Delay: 10 * time.Millisecond, MTU: tt.mtu})
+				b.echo = true
+				a.stream(b, 50*time.Millisecond, 10*time.Second)
+				if got := a.path(b); got.Path != tt.via || got.Largest != tt.want {
+					t.Errorf("via %v with %d, want %v with %d", got.Path, got.Largest, tt.via, tt.want)
+				}
+				if got := b.path(a); got.Largest != tt.want {
+					t.Errorf("the other end: %d, want %d", got.Largest, tt.want)
+				}
+			})
+		})
+	}
+}
