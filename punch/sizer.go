@@ -13,7 +13,7 @@ const (
 	sizeAgain  = 10 * time.Minute       // until a way is measured anew
 	sizeLower  = 2 * time.Minute        // the same, of a way that carries less than the largest
 	sizeBeat   = 5 * time.Second        // between checks of a way that starves
-	sizeHurry  = time.Second            // the same, after one that was not answered
+	sizeHurry  = 300 * time.Millisecond // the same, after one that was not answered
 	sizeMissed = 2                      // checks without an answer until the size is doubted
 )
 
@@ -41,10 +41,12 @@ var sizes = func() (list []int) {
 //	 │ only the small probe is answered                              │
 //	 ▼                                                               │
 //	ladder: all sizes at once ── the largest answered ──▶ known      │
-//	 ▲────────────────────────────────────────────────────────────── ┘ (top)
+//	 ▲ the system refuses                                            │
+//	 └──────────────────────────────────────── known ────▶ top ◀─────┘
 type sizer struct {
-	top   int // the largest size of interest
-	known int // what the way carries; 0: not known
+	top   int   // the largest size of interest
+	rungs []int // of the ladder
+	known int   // what the way carries; 0: not known
 
 	stage  sizeStage
 	goes   int // of this stage
@@ -67,7 +69,7 @@ const (
 )
 
 func newSizer(now time.Time, top int) *sizer {
-	return &sizer{top: top, at: now, asked: make(map[uint64]int), backup: sizeRetry}
+	return &sizer{top: top, rungs: append([]int{top}, sizes...), at: now, asked: make(map[uint64]int), backup: sizeRetry}
 }
 
 // next returns the sizes of PINGs to send now, each of which sent wants to hear
@@ -96,7 +98,7 @@ func (s *sizer) next(now time.Time, starves bool, rtt time.Duration) []int {
 		if s.goes == 2 {
 			s.at = now.Add(wait)
 		}
-		return sizes
+		return s.rungs
 	case s.best == 0: // the way is dead; that is somebody else's business
 		s.begin(now.Add(s.backup), sizeTop)
 		s.backup = min(2*s.backup, sizeAgain)
@@ -120,8 +122,7 @@ func (s *sizer) nextKnown(now time.Time, starves bool, rtt time.Duration) []int 
 		s.missed++
 	}
 	if s.missed == sizeMissed {
-		s.missed = 0
-		s.begin(now, sizeTop)
+		s.begin(now, sizeLadder)
 		return s.next(now, starves, rtt)
 	}
 	s.checkAt = now.Add(max(sizeHurry, 4*rtt))
@@ -150,7 +151,7 @@ func (s *sizer) answered(now time.Time, txid uint64) {
 		return
 	}
 	s.best = max(s.best, size, 1)
-	if size == s.top || s.stage == sizeLadder && size == sizes[0] {
+	if size == s.top {
 		s.learn(now, size)
 	}
 }
@@ -163,18 +164,27 @@ func (s *sizer) learn(now time.Time, size int) {
 		again = sizeLower
 	}
 	s.begin(now.Add(again), sizeKnown)
-	s.checkAt, s.check, s.missed = now.Add(sizeHurry), 0, 0
+	s.checkAt = now
 }
 
-// doubt measures anew at once: the system said that a datagram was too long.
-func (s *sizer) doubt(now time.Time) {
-	if s.stage == sizeKnown {
+// nudge takes the news that the peer looks for what fits.
+func (s *sizer) nudge(now time.Time) {
+	if s.stage == sizeKnown && s.known == s.top {
 		s.begin(now, sizeTop)
+	}
+}
+
+// refuse takes the system's word that a datagram was too long for the own link:
+// there is no need to try the largest.
+func (s *sizer) refuse(now time.Time) {
+	if s.stage == sizeKnown {
+		s.begin(now, sizeLadder)
 	}
 }
 
 func (s *sizer) begin(at time.Time, stage sizeStage) {
 	s.stage, s.goes, s.best, s.at = stage, 0, 0, at
+	s.check, s.missed = 0, 0
 	clear(s.asked)
 }
 

@@ -138,11 +138,11 @@ func TestSizerLostCheck(t *testing.T) {
 	}
 }
 
-func TestSizerDoubt(t *testing.T) {
+func TestSizerRefused(t *testing.T) {
 	c := newLine(1472)
 	c.run(time.Second)
 	c.limit = 1252
-	c.s.doubt(c.now)
+	c.s.refuse(c.now)
 	c.run(3 * time.Second)
 	if c.s.known != 1248 {
 		t.Errorf("got %d, want 1248", c.s.known)

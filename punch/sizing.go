@@ -16,7 +16,10 @@ const (
 	sizedAfter = 3 * time.Second
 	// starvedFor is how long data goes out without any coming back until that is
 	// looked into.
-	starvedFor = 1500 * time.Millisecond
+	starvedFor = time.Second
+	// starvingFor is how long after the last data that is looked into: TCP repeats
+	// what was lost with growing pauses.
+	starvingFor = 5 * time.Second
 )
 
 // sizedWay is a way whose size is measured: a route, or (zero route) the relay in
@@ -54,6 +57,16 @@ func (s sizing) largest(ways []sizedWay) int {
 	return n
 }
 
+// distrust has all ways but one measured anew: what made that one narrower may be
+// on theirs too.
+func (s sizing) distrust(now time.Time, but sizedWay) {
+	for w, z := range s {
+		if w != but && z.stage == sizeKnown {
+			z.begin(now, sizeTop)
+		}
+	}
+}
+
 // ways are those that data for the peer takes now, or may take the next moment.
 func (l *loop) ways(m *member) []sizedWay {
 	var ways []sizedWay
@@ -71,12 +84,14 @@ func (l *loop) ways(m *member) []sizedWay {
 func (l *loop) settleSizes(now time.Time, m *member) {
 	if m.flow.tooLong.Swap(false) {
 		for _, w := range l.ways(m) {
-			m.sizing.get(w, now, l.config.Largest).doubt(now)
+			m.sizing.get(w, now, l.config.Largest).refuse(now)
 		}
 	}
 	ways := l.ways(m)
 	for _, w := range ways {
-		l.settleSize(now, m, w)
+		if l.settleSize(now, m, w) {
+			m.sizing.distrust(now, w)
+		}
 	}
 	if n := m.sizing.largest(ways); n != m.largest && n != 0 {
 		l.log.Debug("path size changed", "peer", m.Name, "from", m.largest, "to", n)
@@ -85,16 +100,19 @@ func (l *loop) settleSizes(now time.Time, m *member) {
 	}
 }
 
-func (l *loop) settleSize(now time.Time, m *member, w sizedWay) {
+// settleSize measures what is due of one way, and reports whether that turned out
+// to carry less than was known.
+func (l *loop) settleSize(now time.Time, m *member, w sizedWay) (less bool) {
 	inUse := m.takes(w)
 	if _, known := m.sizing[w]; !known && !m.warm && !(inUse && m.path.busy(now, busyFor)) {
-		return
+		return false
 	}
 	at := now
 	if !inUse {
 		at = now.Add(m.path.jitter(sizedAfter))
 	}
 	z := m.sizing.get(w, at, l.config.Largest)
+	before := z.known
 	for _, size := range z.next(now, m.starves(now, w), l.roundTrip(m, w)) {
 		probe := sendProbe{typ: wire.Ping, flags: wire.FlagSize, to: w.route, txid: m.path.txid(), size: size}
 		if w.route.isZero() {
@@ -103,6 +121,7 @@ func (l *loop) settleSize(now time.Time, m *member, w sizedWay) {
 		z.sent(size, probe.txid)
 		l.sendProbe(m, probe)
 	}
+	return z.known < before
 }
 
 // roundTrip is a way's, as far as it is known.
@@ -113,10 +132,17 @@ func (l *loop) roundTrip(m *member, w sizedWay) time.Duration {
 	return m.path.cur.rtt.estimate()
 }
 
-// sized takes the PONG to a PING that may have measured a way.
+// sized takes in what a probe tells of sizes: a PONG to a PING of ours that
+// measured a way, or a PING by which the peer looks for what fits.
 func (l *loop) sized(now time.Time, m *member, msg *wire.Message) {
+	looks := msg.Type == wire.Ping && msg.Flags&wire.FlagSize != 0 && msg.Size > wire.ProbeSize && int(msg.Size) < l.config.Largest
 	for _, z := range m.sizing {
-		z.answered(now, msg.TxID)
+		switch {
+		case msg.Type == wire.Pong:
+			z.answered(now, msg.TxID)
+		case looks:
+			z.nudge(now)
+		}
 	}
 }
 
@@ -139,5 +165,5 @@ func (m *member) takes(w sizedWay) bool {
 // starves reports whether data has been going out by a way for a while and none
 // came back.
 func (m *member) starves(now time.Time, w sizedWay) bool {
-	return m.takes(w) && m.path.busy(now, starvedFor) && now.Sub(m.fed) > starvedFor
+	return m.takes(w) && m.path.busy(now, starvingFor) && m.path.lastData.After(m.fed) && now.Sub(m.fed) > starvedFor
 }

@@ -120,10 +120,8 @@ func (l *loop) status() Status {
 				p.Relay = l.relayName(c)
 			}
 		}
+		p.Largest = m.largest
 		s.Peers[key] = p
-		ps := m.path.status(now)
-		ps.Largest = m.largest
-		s.Peers[key] = ps
 	}
 	return s
 }

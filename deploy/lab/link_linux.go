@@ -28,6 +28,7 @@ type Link struct {
 	ifname string // in the core
 	delay  Delay
 	loss   atomic.Uint64
+	mtu    atomic.Int64  // 0: none
 	nats   []*translator // at the host's end, from the host outwards
 	watch  atomic.Pointer[func(Seen)]
 	ends   []*os.File
@@ -115,6 +116,15 @@ func nodad(a netip.Addr) string {
 // SetLoss changes the share of packets, 0 to 1, that a delayed link drops each way.
 func (k *Link) SetLoss(share float64) { k.loss.Store(uint64(share * (1 << 32))) }
 
+// SetMTU makes a delayed link swallow larger packets without a word; 0 ends that.
+func (k *Link) SetMTU(bytes int) { k.mtu.Store(int64(bytes)) }
+
+// fits reports whether the link carries a packet of n bytes.
+func (k *Link) fits(n int) bool {
+	mtu := k.mtu.Load()
+	return mtu == 0 || int64(n) <= mtu
+}
+
 // open makes a TUN device in each namespace and pumps packets between them.
 func (k *Link) open(core, far *Host) error {
 	a, err := tunIn(core, k.ifname)
@@ -178,7 +188,7 @@ func (k *Link) pump(from, to *os.File, enter, exit stage) {
 		if err != nil {
 			return
 		}
-		if enter != nil && !enter(buf[:n]) || uint64(rand.Uint32()) < k.loss.Load() {
+		if !k.fits(n) || enter != nil && !enter(buf[:n]) || uint64(rand.Uint32()) < k.loss.Load() {
 			continue
 		}
 		select {
