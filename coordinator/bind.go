@@ -59,8 +59,12 @@ func (c *Coordinator) bind(config Config) (err error) {
 		return Errorf(connect.CodeInvalidArgument, "give two, such as --udp :3478,:3479",
 			"UDP port %d alone: agents need two to tell how their NATs map", udp[0].Port())
 	}
+	hears, err := newHandshakes([32]byte(c.hubKey.Bytes()), c.roster, c.observed.heard)
+	if err != nil {
+		return Errorf(connect.CodeInternal, "", "%w", err)
+	}
 	c.relay, err = relay.NewServer(relay.ServerConfig{
-		UDP: udp, Directory: c.roster, Observed: c.observed.put, Log: c.log, Now: c.now,
+		UDP: udp, Directory: c.roster, Observed: c.observed.put, Initiation: hears.hear, Log: c.log, Now: c.now,
 	})
 	if err != nil {
 		return Errorf(connect.CodeFailedPrecondition, "choose other ports by --udp", "%w", err)

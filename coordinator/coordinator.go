@@ -73,6 +73,8 @@ type Coordinator struct {
 	stopped  chan struct{} // closed when nobody takes calls any more
 	observed *observations
 	roster   *roster
+	plains   plains
+	punches  *punches
 
 	relay   *relay.Server
 	hubKey  *ecdh.PrivateKey // of the mesh: plain members shake hands with it
@@ -91,6 +93,7 @@ func New(c Config) (_ *Coordinator, err error) {
 		stopped:   make(chan struct{}),
 		observed:  newObservations(),
 		roster:    &roster{},
+		punches:   newPunches(),
 	}
 	if co.now == nil {
 		co.now = time.Now
@@ -114,6 +117,7 @@ func New(c Config) (_ *Coordinator, err error) {
 		return nil, err
 	}
 	co.roster.update(co.network)
+	co.plains.update(co.network)
 	if co.names, err = co.newNames(c); err != nil {
 		return nil, err
 	}
@@ -180,7 +184,10 @@ func (c *Coordinator) loop(ctx context.Context) error {
 			for _, e := range c.observed.take() {
 				c.handleQuietly(e)
 			}
+		case p := <-c.punches.wanted:
+			c.punch(p)
 		case <-tick.C:
+			c.punches.forget(c.now())
 			c.handleQuietly(Tick{Up: c.started})
 		case <-flush.C:
 			c.flush()
@@ -250,6 +257,9 @@ func (c *Coordinator) apply(change Change) {
 	}
 	if before.Active() && !after.Active() {
 		c.relay.Drop(relayID(id))
+	}
+	if before.Plain || after.Plain {
+		c.plains.update(c.network)
 	}
 	c.fanout.announce(before, after, c.network)
 	c.list(c.names, before, after)

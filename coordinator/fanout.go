@@ -184,6 +184,13 @@ func (f *fanout) send(s *subscriber, m *frame) {
 	}
 }
 
+// tell sends a message to one member, if it listens.
+func (f *fanout) tell(id MemberID, m *meshdv1.MapResponse) {
+	if s := f.subscribers[id]; s != nil {
+		f.send(s, f.delta(m))
+	}
+}
+
 func (f *fanout) delta(m *meshdv1.MapResponse) *frame {
 	m.HubTimeUnixMs = f.now().UnixMilli()
 	return newFrame(m)

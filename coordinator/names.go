@@ -33,7 +33,8 @@ func (c *Coordinator) newNames(config Config) (*names, error) {
 	}
 	n := &names{zone: zone}
 	server := dnssd.ServerConfig{
-		Zone: zone, Log: c.log, Access: access(prefixes, config.DNSPublic), Secret: c.tsigSecret, Publish: c.publishNames,
+		Zone: zone, Log: c.log, Secret: c.tsigSecret, Publish: c.publishNames, Asked: c.punches.want,
+		Access: c.access(prefixes, config.DNSPublic),
 	}
 	if config.DNS.IsValid() {
 		if n.udp, n.tcp, err = dnssd.Listen(context.Background(), config.DNS); err != nil {
@@ -59,13 +60,16 @@ func numeric(hosts []string) (addrs []netip.Addr) {
 }
 
 // access tells members, by their signature or as they ask through the mesh, from
-// strangers. Updates need a signature whatever it says.
-func access(prefixes []netip.Prefix, public bool) func(netip.AddrPort, string, bool) dnssd.Access {
+// strangers. A plain member asks from its public address, outside of any tunnel,
+// and can't sign: whoever is where one shook hands within the last minute learns
+// what that one needs, names and endpoints, but no LAN addresses. Updates need a
+// signature whatever it says.
+func (c *Coordinator) access(prefixes []netip.Prefix, public bool) func(netip.AddrPort, string, bool) dnssd.Access {
 	return func(src netip.AddrPort, _ string, verified bool) dnssd.Access {
 		switch {
 		case verified, slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(src.Addr()) }):
 			return dnssd.Full
-		case public:
+		case public, len(c.plains.at(src.Addr())) > 0:
 			return dnssd.Public
 		}
 		return dnssd.Refuse

@@ -20,6 +20,7 @@ type rosterSnapshot struct {
 	byIdentity map[PublicKey]Member
 	byName     map[string]rosterEntry // of active members
 	active     map[wire.RelayID]rosterEntry
+	plain      map[PublicKey]MemberID // of active plain members, by WireGuard key
 }
 
 type rosterEntry struct {
@@ -33,12 +34,16 @@ func (r *roster) update(n *Network) {
 		byIdentity: make(map[PublicKey]Member, len(n.members)),
 		byName:     make(map[string]rosterEntry, len(n.members)),
 		active:     make(map[wire.RelayID]rosterEntry, len(n.members)),
+		plain:      make(map[PublicKey]MemberID),
 	}
 	old := r.snapshot.Load()
 	for id, m := range n.members {
 		next.byIdentity[m.Identity] = m
 		if !m.Active() {
 			continue
+		}
+		if m.Plain {
+			next.plain[m.WireGuard] = id
 		}
 		e := rosterEntry{member: m}
 		if known, ok := old.lookup(wire.RelayID(id)); ok {
@@ -69,6 +74,16 @@ func (r *roster) who(identity PublicKey) (Member, bool) {
 func (r *roster) named(name string) (rosterEntry, bool) {
 	e, ok := r.snapshot.Load().byName[name]
 	return e, ok
+}
+
+// plain returns the active plain member with a WireGuard key.
+func (r *roster) plain(key PublicKey) (MemberID, bool) {
+	s := r.snapshot.Load()
+	if s == nil { // nobody is, before the store was read
+		return 0, false
+	}
+	id, ok := s.plain[key]
+	return id, ok
 }
 
 // Key implements relay.Directory.

@@ -51,6 +51,7 @@ type handler struct {
 	directory  Directory
 	alternates []alternate // by socket
 	observed   func(id wire.RelayID, addr netip.AddrPort, via Via)
+	initiation func(from netip.AddrPort, b []byte) // nil: nobody listens
 
 	baker  *baker
 	stuns  *sourceLimit
@@ -62,7 +63,7 @@ type handler struct {
 
 func newHandler(c ServerConfig, epoch uint16, sockets []netip.AddrPort) *handler {
 	return &handler{
-		epoch: epoch, directory: c.Directory, alternates: alternates(sockets), observed: c.Observed,
+		epoch: epoch, directory: c.Directory, alternates: alternates(sockets), observed: c.Observed, initiation: c.Initiation,
 		baker: newBaker(), stuns: newSourceLimit(stunRate, stunBurst), resets: rate.NewLimiter(resetRate, resetBurst),
 		table: newTable(),
 	}
@@ -75,6 +76,9 @@ func (h *handler) handle(now time.Time, from leg, b []byte) verdict {
 		return h.handleRelay(now, from, b)
 	case mayBeSTUN(b):
 		return h.handleSTUN(now, from, b)
+	case h.initiation != nil && len(b) == wire.InitiationSize && wire.IsWireGuard(b):
+		h.initiation(from.addr, b)
+		return dropped(DropHeard)
 	}
 	return dropped(DropMalformed)
 }

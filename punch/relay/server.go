@@ -32,6 +32,10 @@ type ServerConfig struct {
 	// It is called in order and with a lock held: it must neither block nor call
 	// the server. Nil means that nobody wants to know.
 	Observed func(id wire.RelayID, addr netip.AddrPort, via Via)
+	// Initiation hears WireGuard handshake initiations that come to the sockets,
+	// from where. Nothing of b may be kept. It is called on the packet path, by
+	// several goroutines. Nil means that nobody wants to know; none is answered.
+	Initiation func(from netip.AddrPort, b []byte)
 	// Log gets a line for what its owner might act upon; nil is for nobody.
 	Log *slog.Logger
 	// Now is the clock; nil means time.Now.

@@ -16,12 +16,13 @@ const (
 	DropLimited                 // beyond a rate limit
 	DropQueue                   // a WebSocket was too slow
 	DropUndelivered             // the socket refused it
+	DropHeard                   // a WireGuard handshake, which is taken in and not answered
 	numDrops
 )
 
 // String returns the name used in metrics.
 func (d Drop) String() string {
-	return [numDrops]string{"malformed", "unbound", "stranger", "cookie", "forbidden", "absent", "limited", "queue", "undelivered"}[d]
+	return [numDrops]string{"malformed", "unbound", "stranger", "cookie", "forbidden", "absent", "limited", "queue", "undelivered", "heard"}[d]
 }
 
 // Stats is what a server has done since it was made.
