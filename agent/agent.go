@@ -88,6 +88,7 @@ type Puncher interface {
 	SetRelay(punch.Relay)
 	SetMapped([]netip.AddrPort)
 	LinkChanged()
+	Want(punch.Key)
 	Ping(context.Context, punch.Key) (punch.Pong, error)
 	Status() punch.Status
 	Changed() <-chan struct{}

@@ -84,6 +84,10 @@ func (a *Agent) Ping(ctx context.Context, name string) (localapi.PingReply, erro
 	if err != nil {
 		return localapi.PingReply{}, err
 	}
+	if p.Plain {
+		return localapi.PingReply{}, localapi.WithHint(fmt.Errorf("%s runs WireGuard without meshd, which answers no pings of ours", p.Name),
+			fmt.Sprintf("ping %s", p.Addresses[0]))
+	}
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
 	pong, err := v.plane.punch.Ping(ctx, p.Key)

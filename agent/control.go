@@ -13,6 +13,7 @@ import (
 	"meshd/coordinator/api"
 	meshdv1 "meshd/coordinator/api/meshd/v1"
 	"meshd/punch"
+	"meshd/punch/wire"
 )
 
 const (
@@ -46,6 +47,8 @@ type (
 		netmap *Netmap
 		offset time.Duration // the hub's clock minus ours, late by the way of the message
 	}
+	// sought: members ask where this one is, in order to reach it.
+	sought struct{ by []wire.RelayID }
 	// lost: the stream broke; the next attempt follows.
 	lost struct{ err error }
 	// removed: the hub knows this identity no more.
@@ -57,6 +60,7 @@ func (rekeyed) isEvent()  {}
 func (refused) isEvent()  {}
 func (pending) isEvent()  {}
 func (mapped) isEvent()   {}
+func (sought) isEvent()   {}
 func (lost) isEvent()     {}
 func (removed) isEvent()  {}
 
@@ -198,6 +202,13 @@ func (c *control) hear(ctx context.Context, netmap *Netmap, msg *meshdv1.MapResp
 		c.netmap.Store(nil)
 		c.tell(ctx, pending{self.GetName()})
 		return nil, nil
+	}
+	if ids := msg.GetPunch(); len(ids) > 0 {
+		by := make([]wire.RelayID, len(ids))
+		for i, id := range ids {
+			by[i] = wire.RelayID(id)
+		}
+		c.tell(ctx, sought{by})
 	}
 	next, err := netmap.Apply(msg)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	meshdv1 "meshd/coordinator/api/meshd/v1"
+	"meshd/dnssd"
 	"meshd/punch/wire"
 )
 
@@ -62,6 +63,7 @@ func peerOf(v *meshdv1.Member) (p Peer, err error) {
 	p = Peer{
 		ID: wire.RelayID(v.GetId()), Name: v.GetName(), Online: v.GetOnline(), LastSeen: unixTime(v.GetLastSeenUnix()),
 		Candidates: candidatesOf(v.GetEndpoints()), Generation: v.GetGeneration(), NAT: natOf(v.GetNat()), Relay: v.GetRelay(),
+		Plain: v.GetPlain(), Text: v.GetText(),
 	}
 	if p.ID == 0 || p.Name == "" {
 		return p, fmt.Errorf("id %d: id and name are needed", p.ID)
@@ -79,9 +81,23 @@ func peerOf(v *meshdv1.Member) (p Peer, err error) {
 		}
 		p.AllowedIPs = append(p.AllowedIPs, ip)
 	}
+	if p.Services, err = servicesOf(v.GetServices()); err != nil {
+		return p, err
+	}
 	slices.SortFunc(p.AllowedIPs, netip.Prefix.Compare)
 	p.AllowedIPs = slices.Compact(p.AllowedIPs)
 	return p, nil
+}
+
+func servicesOf(vs []*meshdv1.Service) (list []dnssd.Service, err error) {
+	for _, v := range vs {
+		s := dnssd.Service{Instance: v.GetInstance(), Type: v.GetType(), Port: uint16(v.GetPort()), Text: v.GetText(), Host: v.GetHost()}
+		if s.Addresses, err = addrsOf(v.GetAddresses()); err != nil {
+			return nil, fmt.Errorf("service %q: %w", s.Instance, err)
+		}
+		list = append(list, s)
+	}
+	return list, nil
 }
 
 func addrsOf(texts []string) ([]netip.Addr, error) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+
+	"meshd/dnssd"
 )
 
 // Kind is what sort of change a [Change] is.
@@ -20,13 +22,14 @@ const (
 	Left                       // a peer is offline
 	Moved                      // a peer's candidates or NAT
 	Renamed                    // a peer, or this member
+	Announced                  // a peer's services or text
 )
 
 // kindWords are the constant messages of the log, one a kind.
 var kindWords = [...]string{
 	Renumbered: "own addresses changed", Relayed: "relays changed", Added: "peer added", Removed: "peer removed",
 	Rerouted: "peer's key or routes changed", Came: "peer online", Left: "peer offline", Moved: "peer's endpoints changed",
-	Renamed: "name changed",
+	Renamed: "name changed", Announced: "peer's services changed",
 }
 
 // String returns the words used in logs.
@@ -76,11 +79,12 @@ func diffSelf(old, next *Netmap) []Change {
 
 func diffPeer(a, b Peer) []Change {
 	return changesOf(b.Name, []question{
-		{Rerouted, a.Key != b.Key || !slices.Equal(a.AllowedIPs, b.AllowedIPs)},
+		{Rerouted, a.Key != b.Key || a.Plain != b.Plain || !slices.Equal(a.AllowedIPs, b.AllowedIPs)},
 		{Came, !a.Online && b.Online},
 		{Left, a.Online && !b.Online},
 		{Moved, a.Generation != b.Generation || a.NAT != b.NAT || a.Relay != b.Relay || !slices.Equal(a.Candidates, b.Candidates)},
 		{Renamed, a.Name != b.Name},
+		{Announced, !slices.EqualFunc(a.Services, b.Services, dnssd.Service.Equal) || !slices.Equal(a.Text, b.Text)},
 	})
 }
 
@@ -132,7 +136,7 @@ func logChanges(log *slog.Logger, changes []Change) {
 	for _, c := range changes {
 		level := slog.LevelInfo
 		switch c.Kind {
-		case Moved, Came, Left:
+		case Moved, Came, Left, Announced:
 			level = slog.LevelDebug
 		}
 		log.Log(context.Background(), level, c.Kind.String(), "peer", c.Peer)

@@ -38,6 +38,7 @@ type fakePuncher struct {
 
 	mu     sync.Mutex // guards following
 	peers  []punch.Peer
+	wanted []punch.Key
 	relay  punch.Relay
 	mapped []netip.AddrPort
 	links  int
@@ -76,6 +77,7 @@ func (p *fakePuncher) BatchSize() int                 { return 1 }
 func (p *fakePuncher) Close() error                   { p.close(); return nil }
 func (p *fakePuncher) Changed() <-chan struct{}       { return p.changed }
 func (p *fakePuncher) SetPeers(peers []punch.Peer)    { p.set(func() { p.peers = peers }) }
+func (p *fakePuncher) Want(k punch.Key)               { p.set(func() { p.wanted = append(p.wanted, k) }) }
 func (p *fakePuncher) SetRelay(r punch.Relay)         { p.set(func() { p.relay = r }) }
 func (p *fakePuncher) SetMapped(a []netip.AddrPort)   { p.set(func() { p.mapped = a }) }
 func (p *fakePuncher) LinkChanged()                   { p.set(func() { p.links++ }) }

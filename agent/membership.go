@@ -113,6 +113,8 @@ func (l *loop) react(ctx context.Context, e event) error {
 		l.lost(e.err)
 	case removed:
 		l.expel()
+	case sought:
+		l.want(e.by)
 	case settled:
 		l.settle(e)
 	}

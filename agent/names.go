@@ -13,6 +13,7 @@ import (
 
 	"meshd/agent/localapi"
 	"meshd/agent/netcfg"
+	"meshd/coordinator/api"
 	"meshd/dnssd"
 	"meshd/punch"
 	"meshd/punch/wire"
@@ -32,6 +33,7 @@ type names struct {
 	log    *slog.Logger
 	key    Key // own public key
 	listen func(context.Context, netip.AddrPort) (net.PacketConn, net.Listener, error)
+	want   func(punch.Key) // some program asks for this peer; must not block
 	news   *latest[namesNews]
 	state  atomic.Pointer[namesState]
 	host   *hostNames
@@ -47,8 +49,9 @@ type names struct {
 
 // namesNews is what the zone is made of.
 type namesNews struct {
-	netmap *Netmap
-	local  punch.Local
+	netmap   *Netmap
+	local    punch.Local
+	services []dnssd.Service // of this host
 }
 
 // namesState is how the answering stands.
@@ -60,23 +63,23 @@ type namesState struct {
 }
 
 // newNames starts to answer for the zone of l.netmap.
-func (l *loop) newNames(ctx context.Context, iface string) *names {
+func (l *loop) newNames(ctx context.Context, iface string, want func(punch.Key)) *names {
 	if l.state.DNS == dnsOff {
 		return nil
 	}
 	n := &names{
-		log: l.log, key: l.private.public(), listen: l.cfg.ListenDNS, news: newLatest[namesNews](), answers: make(map[netip.Addr]*task),
+		log: l.log, key: l.private.public(), listen: l.cfg.ListenDNS, want: want, news: newLatest[namesNews](), answers: make(map[netip.Addr]*task),
 		host: newHostNames(l.cfg.Resolver, iface),
 	}
-	n.take(l.netmap, punch.Local{})
+	n.take(l.netmap, punch.Local{}, l.state.Services)
 	n.task = start(context.WithoutCancel(ctx), n.run)
 	return n
 }
 
 // take makes m and this member's own candidates what the zone tells.
-func (n *names) take(m *Netmap, local punch.Local) {
+func (n *names) take(m *Netmap, local punch.Local, services []dnssd.Service) {
 	if n != nil {
-		n.news.set(namesNews{m, local})
+		n.news.set(namesNews{m, local, services})
 	}
 }
 
@@ -156,7 +159,7 @@ func (n *names) follow(ctx context.Context, news namesNews) bool {
 		}
 		n.zone, n.config = zone, c
 	}
-	n.fill(m, zoneSelf(m, n.key, news.local.Candidates))
+	n.fill(m, zoneSelf(m, n.key, news))
 	err := n.answer(ctx)
 	hostErr := n.host.set(ctx, m, n.answering())
 	n.show(err, hostErr)
@@ -207,6 +210,7 @@ func (n *names) answer(ctx context.Context) (failed error) {
 		server := dnssd.NewServer(dnssd.ServerConfig{
 			Zone: n.zone, UDP: []net.PacketConn{conn}, TCP: []net.Listener{ln}, Access: mayAsk(n.config.Prefixes), Log: n.log,
 			Forward: dnssd.Forward(n.host.resolver.Upstream), Forwards: fromHere(n.config.Server),
+			Asked: asked(n.zone, n.config.Server, n.want),
 		})
 		n.answers[a] = start(ctx, func(ctx context.Context) error {
 			defer n.news.poke()
@@ -243,6 +247,17 @@ func (n *names) show(err, hostErr error) {
 	n.state.Store(s)
 }
 
+// asked has this host seek a path to whom one of its programs asks for. What other
+// members ask here is their own concern.
+func asked(zone *dnssd.Zone, own []netip.Addr, want func(punch.Key)) func(netip.AddrPort, string, string) {
+	return func(src netip.AddrPort, _, member string) {
+		m, ok := zone.Member(member)
+		if a := src.Addr(); ok && (a.IsLoopback() || slices.Contains(own, a)) {
+			want(m.Key)
+		}
+	}
+}
+
 // mayAsk lets in who asks from within the mesh, or from this host by loopback.
 func mayAsk(prefixes []netip.Prefix) func(netip.AddrPort, string, bool) dnssd.Access {
 	return func(src netip.AddrPort, _ string, _ bool) dnssd.Access {
@@ -255,8 +270,9 @@ func mayAsk(prefixes []netip.Prefix) func(netip.AddrPort, string, bool) dnssd.Ac
 }
 
 // zoneSelf is this member as the zone shows it.
-func zoneSelf(m *Netmap, key Key, candidates []wire.Candidate) dnssd.Member {
-	self := dnssd.Member{Name: m.Self.Name, Key: key, Addresses: m.Self.Addresses, Online: true, Publication: publication(candidates)}
+func zoneSelf(m *Netmap, key Key, news namesNews) dnssd.Member {
+	self := dnssd.Member{Name: m.Self.Name, Key: key, Addresses: m.Self.Addresses, Online: true, Publication: whereabouts(news.local)}
+	self.Services = news.services
 	for _, a := range m.Self.Addresses {
 		self.AllowedIPs = append(self.AllowedIPs, hostPrefix(a))
 	}
@@ -268,10 +284,17 @@ func zonePeers(m *Netmap) []dnssd.Member {
 	members := make([]dnssd.Member, 0, len(m.Peers)+1)
 	for _, p := range m.Peers {
 		members = append(members, dnssd.Member{
-			Name: p.Name, Key: p.Key, Addresses: p.Addresses, AllowedIPs: p.AllowedIPs, Online: p.Online, Publication: publication(p.Candidates),
+			Name: p.Name, Key: p.Key, Addresses: p.Addresses, AllowedIPs: p.AllowedIPs, Online: p.Online, Publication: peerPublication(p),
 		})
 	}
 	return members
+}
+
+// peerPublication is what a member says of itself.
+func peerPublication(p Peer) dnssd.Publication {
+	pub := publication(p.Candidates)
+	pub.Traits, pub.Services, pub.Text = api.Traits(natProto(p.NAT), p.Relay), p.Services, p.Text
+	return pub
 }
 
 func publication(candidates []wire.Candidate) dnssd.Publication {

@@ -153,7 +153,7 @@ func TestZoneFollowsAddresses(t *testing.T) {
 		Mesh: Mesh{Zone: "home.internal", Prefixes: []netip.Prefix{prefix("100.96.0.0/16")}},
 	}
 	n := &names{log: m.config.Log, listen: m.listenDNS, news: newLatest[namesNews](), answers: make(map[netip.Addr]*task), host: newHostNames(m.resolver, "meshd0")}
-	n.take(first, punch.Local{})
+	n.take(first, punch.Local{}, nil)
 	n.task = start(t.Context(), n.run)
 	defer n.stop()
 	m.awaitAnswer("100.96.0.1", "a.home.internal", "A", "100.96.0.1")
@@ -161,7 +161,7 @@ func TestZoneFollowsAddresses(t *testing.T) {
 	t.Log("the mesh moves: the old address answers no more, the new one does, for the same name")
 	second := *first
 	second.Self.Addresses, second.Mesh.Prefixes = []netip.Addr{addr("10.7.0.1")}, []netip.Prefix{prefix("10.7.0.0/16")}
-	n.take(&second, punch.Local{})
+	n.take(&second, punch.Local{}, nil)
 	m.awaitAnswer("10.7.0.1", "a.home.internal", "A", "10.7.0.1")
 	if got := m.ask("100.96.0.1", "a.home.internal", "A"); !strings.Contains(got, "refused") {
 		t.Errorf("the old address says %s", got)
@@ -170,19 +170,19 @@ func TestZoneFollowsAddresses(t *testing.T) {
 	t.Log("the zone gets another name, and what punch learns of this member is told")
 	third := second
 	third.Mesh.Zone = "villa.internal"
-	n.take(&third, punch.Local{Candidates: []wire.Candidate{{Kind: wire.Reflexive, Addr: addrPort("203.0.113.9:2000")}}})
+	n.take(&third, punch.Local{Candidates: []wire.Candidate{{Kind: wire.Reflexive, Addr: addrPort("203.0.113.9:2000")}}}, nil)
 	m.awaitAnswer("10.7.0.1", "a.villa.internal", "A", "10.7.0.1")
 	m.awaitAnswer("10.7.0.1", dnssd.InstanceLabel(Key{})+"._wireguard._udp.villa.internal", "A", "203.0.113.9")
 
 	t.Log("a zone whose name is none takes nothing down, and is told")
 	fourth := third
 	fourth.Mesh.Zone = ".."
-	n.take(&fourth, punch.Local{})
+	n.take(&fourth, punch.Local{}, nil)
 	await(t, "an error", func() bool {
 		var s localapi.Status
 		n.status(&s)
 		return s.DNS.Error != "" && s.DNS.Server == ""
 	})
-	n.take(&third, punch.Local{})
+	n.take(&third, punch.Local{}, nil)
 	m.awaitAnswer("10.7.0.1", "a.villa.internal", "A", "10.7.0.1")
 }

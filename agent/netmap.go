@@ -10,6 +10,7 @@ import (
 	"time"
 
 	meshdv1 "meshd/coordinator/api/meshd/v1"
+	"meshd/dnssd"
 	"meshd/punch/wire"
 )
 
@@ -58,6 +59,9 @@ type Peer struct {
 	Generation uint32           `json:"generation"` // of the candidates
 	NAT        wire.NAT         `json:"nat"`
 	Relay      bool             `json:"relay,omitempty"` // it relays for members that trust it
+	Plain      bool             `json:"plain,omitempty"` // it runs WireGuard, and nothing of ours
+	Services   []dnssd.Service  `json:"services,omitempty"`
+	Text       []string         `json:"text,omitempty"` // beside its endpoint in DNS
 }
 
 // Apply returns the map that follows m after msg: a full map replaces it, a

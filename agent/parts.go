@@ -21,7 +21,8 @@ func punchPeers(m *Netmap, blind bool) []punch.Peer {
 	peers := make([]punch.Peer, 0, len(m.Peers))
 	for _, p := range m.Peers {
 		peers = append(peers, punch.Peer{
-			Key: p.Key, Name: p.Name, Relay: p.ID, Candidates: p.Candidates, Generation: p.Generation, NAT: p.NAT,
+			Plain: p.Plain,
+			Key:   p.Key, Name: p.Name, Relay: p.ID, Candidates: p.Candidates, Generation: p.Generation, NAT: p.NAT,
 			Online: p.Online || blind,
 		})
 	}

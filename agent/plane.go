@@ -14,6 +14,7 @@ import (
 	"meshd/coordinator/api"
 	"meshd/punch"
 	"meshd/punch/relay"
+	"meshd/punch/wire"
 )
 
 const (
@@ -56,7 +57,7 @@ func (l *loop) newPlane(ctx context.Context) (*plane, error) {
 		return nil, err
 	}
 	p.mapped = l.newMapping(ctx, p.punch)
-	p.names = l.newNames(ctx, p.tunnel.Name())
+	p.names = l.newNames(ctx, p.tunnel.Name(), p.punch.Want)
 	return p, nil
 }
 
@@ -166,6 +167,18 @@ func (p *plane) ripe(now time.Time) func(Key) bool {
 	return func(k Key) bool {
 		since, reached := p.reach[k]
 		return reached && (bytes.Compare(p.self[:], k[:]) < 0 || now.Sub(since) >= headStart)
+	}
+}
+
+// want passes on who asks for us.
+func (l *loop) want(by []wire.RelayID) {
+	if l.plane == nil {
+		return
+	}
+	for _, id := range by {
+		if p, ok := l.netmap.Peers[id]; ok {
+			l.plane.punch.Want(p.Key)
+		}
 	}
 }
 

@@ -8,6 +8,9 @@ import (
 
 // step gives an event to a member's path and does what it says.
 func (l *loop) step(m *member, ev event) {
+	if m.plain != nil {
+		return // there is nothing to find
+	}
 	for _, a := range m.path.step(time.Now(), ev) {
 		switch a := a.(type) {
 		case sendProbe:
@@ -30,6 +33,9 @@ func (l *loop) step(m *member, ev event) {
 
 // settleMember does what is due for a member.
 func (l *loop) settleMember(now time.Time, m *member) {
+	if m.plain != nil {
+		return
+	}
 	if m.flow.failed.Load() {
 		m.flow.failed.Store(false)
 		l.step(m, sendFailed{})
@@ -65,6 +71,9 @@ func (l *loop) settleTraffic(now time.Time, m *member) {
 
 // point swaps the way of a member's packets to its path's choice.
 func (l *loop) point(m *member) {
+	if m.plain != nil {
+		return
+	}
 	next := &way{both: m.choice.relay}
 	if !m.choice.route.isZero() {
 		next.direct, next.addr = l.socket(m.choice.route.socket), m.choice.route.addr

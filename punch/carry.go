@@ -97,6 +97,9 @@ func (l *loop) relaysChanged(m *member) {
 
 // stepDetour gives an event to a member's detour and does what it says.
 func (l *loop) stepDetour(m *member, ev detourEvent) {
+	if m.plain != nil {
+		return // it has no session with any relay
+	}
 	before := m.detour.cur
 	told := l.relayOf(m)
 	for _, a := range m.detour.step(time.Now(), ev) {

@@ -118,6 +118,9 @@ type Peer struct {
 	NAT        wire.NAT
 	Online     bool
 	Relays     bool // it relays for peers
+	// Plain peers run WireGuard and nothing of ours: no probes, no relay. The
+	// first candidate is where they were heard from.
+	Plain bool
 }
 
 func (c Config) normal() (Config, error) {

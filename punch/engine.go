@@ -25,6 +25,7 @@ type Engine struct {
 	relaying atomic.Pointer[Relaying]
 
 	asks    chan func(*loop)
+	wants   chan Key
 	running atomic.Bool
 	offset  atomic.Int64 // nanoseconds to add to the host's clock
 	changed chan struct{}
@@ -44,6 +45,7 @@ func New(config Config) (*Engine, error) {
 		config:  config,
 		mux:     newMux(sockets),
 		asks:    make(chan func(*loop)),
+		wants:   make(chan Key, wantsSize),
 		changed: make(chan struct{}, 1),
 	}
 	e.mux.relayRate = config.RelayRate
@@ -84,6 +86,15 @@ func (e *Engine) SetRelay(r Relay) {
 func (e *Engine) LinkChanged() {
 	e.link.Store(true)
 	e.mux.nudge()
+}
+
+// Want says that a peer asks where we are, in order to reach us: it is punched
+// toward at once. It never blocks; of very many at a time, some go unheard.
+func (e *Engine) Want(peer Key) {
+	select {
+	case e.wants <- peer:
+	default:
+	}
 }
 
 // Receivers returns functions that wait for packets, one for each source. Each

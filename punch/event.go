@@ -83,6 +83,8 @@ type (
 	linkChanged struct{}
 	// asked: a user measures the path.
 	asked struct{}
+	// sought: the peer asks where we are.
+	sought struct{}
 	// opened: the sockets that openSockets asked for, and their local ports.
 	opened struct {
 		sockets []socketID
@@ -108,6 +110,7 @@ func (traffic) isEvent()      {}
 func (sendFailed) isEvent()   {}
 func (linkChanged) isEvent()  {}
 func (asked) isEvent()        {}
+func (sought) isEvent()       {}
 func (opened) isEvent()       {}
 func (gauged) isEvent()       {}
 func (granted) isEvent()      {}

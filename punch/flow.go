@@ -10,8 +10,9 @@ import (
 // flow is the packet path's side of a peer: which way its packets go, and how
 // many went. The engine swaps way and reads the counters.
 type flow struct {
-	key Key
-	way atomic.Pointer[way]
+	key   Key
+	plain bool // its handshakes tell where it is
+	way   atomic.Pointer[way]
 
 	sent     atomic.Uint64 // packets handed to send
 	received atomic.Uint64 // packets that came over the direct route in use

@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"meshd/punch/wire"
 )
 
@@ -29,6 +31,9 @@ type loop struct {
 	extras  *extras
 	relays  []usableRelay // peers that may relay for us now
 	serving bool          // we relay for peers
+
+	responder *wire.Responder
+	reads     *rate.Limiter
 }
 
 func newLoop(e *Engine) (*loop, error) {
@@ -36,7 +41,12 @@ func newLoop(e *Engine) (*loop, error) {
 	if err != nil {
 		return nil, fmt.Errorf("derive public key: %w", err)
 	}
+	responder, err := wire.NewResponder(e.config.PrivateKey)
+	if err != nil {
+		return nil, err
+	}
 	l := &loop{
+		responder: responder, reads: newReads(),
 		Engine: e, log: e.config.Log,
 		self:    Key(priv.PublicKey().Bytes()),
 		boot:    random64(),
@@ -81,6 +91,10 @@ func (l *loop) run(ctx context.Context) error {
 			l.hub.takeStream(time.Now(), ev)
 		case d := <-l.explore.found:
 			l.local.surveyed(time.Now(), d)
+		case key := <-l.wants:
+			if m := l.members.all[key]; m != nil {
+				l.want(m)
+			}
 		case f := <-l.asks:
 			f(l)
 		case <-l.mux.wake:
@@ -149,6 +163,7 @@ func (l *loop) receive(d datagram) {
 	case wire.Probe:
 		l.receiveProbe(now, d)
 	case wire.WireGuard:
+		l.meet(now, d)
 		l.mux.introduce(d)
 	}
 }

@@ -19,7 +19,8 @@ type member struct {
 	pair    *wire.Pair
 	path    *path
 	detour  *detour
-	by      Key // the relay by which its last relayed probe came; zero: the hub
+	by      Key       // the relay by which its last relayed probe came; zero: the hub
+	plain   *plainWay // nil: an agent
 	flow    *flow
 	replays replays
 	seq     uint64 // of our last probe to it
@@ -49,6 +50,9 @@ func newMember(now time.Time, self Key, private [32]byte, p Peer) (*member, erro
 	lower := slices.Compare(self[:], p.Key[:]) < 0
 	m := &member{Peer: p, pair: pair, sizing: make(sizing), flow: &flow{key: p.Key, handshake: handshake{stands: lower}}}
 	m.flow.way.Store(&way{})
+	if p.Plain {
+		m.plain, m.flow.plain = &plainWay{since: now}, true
+	}
 	m.path = newPath(now, lower, random64())
 	m.choice = m.path.choice()
 	m.detour = newDetour(random64())
@@ -75,6 +79,9 @@ func (m *member) rest() {
 
 // deadline is when the member wants to be looked at.
 func (m *member) deadline() time.Time {
+	if m.plain != nil {
+		return time.Time{}
+	}
 	d := earlier(m.path.deadline(), m.detour.deadline())
 	if m.flow.awake.Load() {
 		every := pollIdle
@@ -109,6 +116,8 @@ type members struct {
 	all  map[Key]*member
 	tags map[wire.Tag]*member
 	hour uint32 // of the tags
+	// plain: some peer is.
+	plain bool
 }
 
 func newMembers() members { return members{all: make(map[Key]*member)} }
@@ -154,6 +163,9 @@ func (ms *members) publish(x *mux, serving bool) {
 		t.flows[key] = m.flow
 		if m.Relay != 0 {
 			t.ids[m.Relay] = m.flow
+		}
+		if m.plain != nil && m.plain.addr.IsValid() {
+			t.addrs[m.plain.addr], last[m.plain.addr] = m.flow, m.plain.since
 		}
 		for _, l := range m.path.legs {
 			if t.addrs[l.addr] == nil || l.heard.After(last[l.addr]) {

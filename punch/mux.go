@@ -15,6 +15,7 @@ import (
 const (
 	inboxSize    = 256
 	injectedSize = 64
+	wantsSize    = 16
 )
 
 var (

@@ -128,6 +128,8 @@ func (p *path) take(now time.Time, ev event) {
 	case asked:
 		p.asked = now
 		p.wanted(now, "ping")
+	case sought:
+		p.wanted(now, "asked for")
 	case opened:
 		p.takeOpened(now, ev)
 	case gauged:

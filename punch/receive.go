@@ -151,11 +151,11 @@ func (s *sorter) take(b []byte, from netip.AddrPort) (packet []byte, peer Key) {
 	switch wire.KindOf(b) {
 	case wire.WireGuard:
 		switch f := s.run.direct(s.t, from, b); {
+		case b[0] == typeInitiation && (f == nil || f.plain):
+			s.m.divert(datagram{data: clone(b), from: route{s.id, from}})
 		case f != nil && f.crossed(b):
 		case f != nil:
 			return b, f.key
-		case b[0] == typeInitiation:
-			s.m.divert(datagram{data: clone(b), from: route{s.id, from}})
 		default:
 			return b, Key{}
 		}

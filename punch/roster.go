@@ -1,6 +1,7 @@
 package punch
 
 import (
+	"slices"
 	"time"
 )
 
@@ -25,6 +26,7 @@ func (p *pacer) turn(now time.Time) time.Duration {
 func (l *loop) setPeers(list []Peer) {
 	now := time.Now()
 	listed := make(map[Key]bool, len(list))
+	l.members.plain = slices.ContainsFunc(list, func(p Peer) bool { return p.Plain })
 	for _, p := range list {
 		if p.Key != l.self {
 			listed[p.Key] = true
@@ -48,6 +50,10 @@ func (l *loop) setPeers(list []Peer) {
 
 func (l *loop) setPeer(now time.Time, p Peer) {
 	m := l.members.all[p.Key]
+	if m != nil && m.plain != nil {
+		l.setPlain(now, m, p)
+		return
+	}
 	if m == nil {
 		var err error
 		if m, err = newMember(now, l.self, l.config.PrivateKey, p); err != nil {
@@ -55,6 +61,10 @@ func (l *loop) setPeer(now time.Time, p Peer) {
 			return
 		}
 		l.members.all[p.Key] = m
+		if m.plain != nil {
+			l.setPlain(now, m, p)
+			return
+		}
 		m.path.rate = l.config.BirthdayRate
 		m.sendTag = m.pair.SendTag(hour(now.Add(l.ClockOffset())))
 		l.step(m, l.local.event())

@@ -113,6 +113,10 @@ func (l *loop) status() Status {
 	}
 	now := time.Now()
 	for key, m := range l.members.all {
+		if m.plain != nil {
+			s.Peers[key] = m.plain.status(m.Online)
+			continue
+		}
 		p := m.path.status(now)
 		if c := m.detour.cur; c != nil && (p.Path == ViaRelay || p.Path == ViaTLS) {
 			p.RTT = c.rtt.smooth
