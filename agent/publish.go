@@ -74,7 +74,7 @@ func (c *control) publishOnce(ctx context.Context) error {
 // whereabouts is what is published of how this host is reached.
 func whereabouts(local punch.Local) dnssd.Publication {
 	p := publication(local.Candidates)
-	p.Traits = api.Traits(natProto(local.NAT), false)
+	p.Traits = api.Traits(natProto(local.NAT), local.Relays)
 	return p
 }
 
