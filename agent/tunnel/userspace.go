@@ -44,6 +44,8 @@ func newUserspace(c Config, dev tun.Device) (*userspace, error) {
 	}
 	if fast != nil {
 		dev, u.bind.transport = fast.TUN(), fast
+	} else {
+		dev, u.bind.transport = pace(dev, c.Transport)
 	}
 	if slow != "" {
 		c.Log.Warn("no fast path for packets", "iface", name, "reason", slow)
