@@ -45,7 +45,12 @@ for other meshes) if that is installed and no flag asks for something else, or i
 the background, where it logs to meshd.log in its state folder.
 
 The exit code is 3 if the mesh is not up when --wait has run out, for example
-because nobody has approved this machine yet. The daemon keeps trying.`,
+because nobody has approved this machine yet. The daemon keeps trying.
+
+On Linux packets pass the interface in bundles. MESHD_TUN_OFFLOAD=off in the daemon's
+environment passes them one by one, should a kernel corrupt bundles (some 6.6 and
+7.0 do); MESHD_TUN_OFFLOAD=tcp does not bundle UDP, for a host that forwards the
+mesh's UDP into vxlan or geneve.`,
 		Example: `  meshd up meshd1:hub.example/c5gn…
   meshd up
   meshd up --foreground     in a container or under a service manager`,
