@@ -3,6 +3,7 @@ package vnet
 import (
 	"bytes"
 	"errors"
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -11,14 +12,16 @@ import (
 
 // recorder keeps what a coalescer writes.
 type recorder struct {
-	frames [][]byte
-	refuse int // gsoType that is refused
-	err    error
+	frames  [][]byte
+	refuse  int // gsoType that is refused
+	refused int
+	err     error
 }
 
 func (r *recorder) write(frame [][]byte) error {
 	b := bytes.Join(frame, nil)
 	if b[1] != gsoNone && int(b[1]) == r.refuse {
+		r.refused++
 		return ErrRefused
 	}
 	r.frames = append(r.frames, b)
@@ -135,6 +138,71 @@ func TestJoining(t *testing.T) {
 	}
 }
 
+// Two flows that share a place in the index are two flows.
+func TestCollisions(t *testing.T) {
+	bucket := func(p vnettest.Packet) uint32 { return examine(p.Bytes()).hash % indexSize }
+	timestamp := []byte{8, 10, 0, 0, 0, 1, 0, 0} // TCP over IPv4 is then as long as UDP over IPv6
+	for name, pair := range map[string][2]vnettest.Packet{
+		"ports, tcp":    {{From: from4, To: to4, DF: true}, {From: from4, To: to4, DF: true}},
+		"ports, udp":    {{From: from6, To: to6, UDP: true}, {From: from6, To: to6, UDP: true}},
+		"addresses":     {{From: from4, To: to4, DF: true}, {From: from4, To: neighbour(to4), DF: true}},
+		"addresses, v6": {{From: from6, To: to6, UDP: true}, {From: from6, To: neighbour(to6), UDP: true}},
+		"versions":      {{From: from4, To: to4, Options: timestamp}, {From: from6, To: to6, UDP: true}},
+		"versions back": {{From: from6, To: to6, UDP: true}, {From: from4, To: to4, Options: timestamp}},
+		"protocols":     {{From: from6, To: to6}, {From: from6, To: to6, UDP: true}},
+	} {
+		p, q := pair[0], pair[1]
+		p.Payload, q.Payload, q.Seq = payload(50), payload(50), 50
+		for port := uint16(40001); bucket(p) != bucket(q) || p.From == q.From && p.To == q.To && p.UDP == q.UDP; port++ {
+			q.From = netip.AddrPortFrom(q.From.Addr(), port)
+		}
+		in := [][]byte{p.Bytes(), q.Bytes()}
+		if frames := join(t, in...); len(frames) != 2 || !vnettest.Equivalent(in, cutAll(t, frames)) {
+			t.Errorf("%s: frames %x", name, frames)
+		}
+	}
+}
+
+// A length field that does not tell the packet's length is the kernel's to judge.
+func TestLengthsDisagree(t *testing.T) {
+	for name, test := range map[string]struct {
+		base vnettest.Packet
+		at   int // length field
+	}{
+		"v4":  {vnettest.Packet{From: from4, To: to4, DF: true}, 2},
+		"v6":  {vnettest.Packet{From: from6, To: to6}, 4},
+		"udp": {vnettest.Packet{From: from6, To: to6, UDP: true}, 44},
+	} {
+		for _, by := range []uint16{1, 0xffff} {
+			var in [][]byte
+			for i := range 2 {
+				p := test.base
+				p.Seq, p.Payload = uint32(i*50), payload(50)
+				b := p.Bytes()
+				be.PutUint16(b[test.at:], be.Uint16(b[test.at:])+by)
+				if b[0]>>4 == 4 {
+					clear(b[10:12])
+					putChecksum(b[10:], sum(b[:20], 0), false)
+				}
+				in = append(in, b)
+			}
+			if frames := join(t, in...); len(frames) != 2 || !vnettest.Equivalent(in, cutAll(t, frames)) {
+				t.Errorf("%s: frames %x", name, frames)
+			}
+		}
+	}
+	// Reserved bits of TCP are of a future that may not like to be joined.
+	var in [][]byte
+	for i := range 2 {
+		b := vnettest.Packet{From: from6, To: to6, Seq: uint32(i * 50), Payload: payload(50)}.Bytes()
+		b[40+12] |= 1
+		in = append(in, b)
+	}
+	if frames := join(t, in...); len(frames) != 2 {
+		t.Errorf("reserved bits: frames %x", frames)
+	}
+}
+
 // cutAll returns the packets in frames.
 func cutAll(t testing.TB, frames [][]byte) (packets [][]byte) {
 	t.Helper()
@@ -181,7 +249,6 @@ func TestLimits(t *testing.T) {
 	}{
 		"64 segments":                 {10, 65, []int{64, 1}},
 		"65535 bytes":                 {30000, 3, []int{2, 1}},
-		"a Flush of its own at 256":   {10, 300, []int{64, 64, 64, 64, 44}},
 		"with a total of 65535 bytes": {(65535 - 40) / 5, 6, []int{5, 1}},
 	} {
 		var in [][]byte
@@ -205,28 +272,48 @@ func TestLimits(t *testing.T) {
 // A kernel that takes no superpackets of a protocol gets the packets, and is not
 // asked again.
 func TestRefused(t *testing.T) {
-	r := recorder{refuse: gsoUDP}
-	c := NewCoalescer(r.write, everything)
-	var in [][]byte
-	for i := range 4 {
-		in = append(in, vnettest.Packet{From: from4, To: to4, UDP: true, ID: uint16(i), Payload: payload(50)}.Bytes())
-	}
-	for range 2 {
-		r.frames = nil
-		for _, p := range in {
-			if err := c.Add(p); err != nil {
+	for _, test := range []struct {
+		refuse int
+		udp    bool
+		left   Offloads
+	}{{gsoUDP, true, Offloads{TCP: true}}, {gsoTCPv4, false, Offloads{UDP: true}}} {
+		r := recorder{refuse: test.refuse}
+		c := NewCoalescer(r.write, everything)
+		var in [][]byte
+		for i := range 4 {
+			in = append(in, vnettest.Packet{From: from4, To: to4, UDP: test.udp, ID: uint16(i), Seq: uint32(i * 50), Payload: payload(50)}.Bytes())
+		}
+		for range 2 {
+			r.frames = nil
+			for _, p := range in {
+				if err := c.Add(p); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := c.Flush(); err != nil {
 				t.Fatal(err)
 			}
+			if len(r.frames) != 4 || !vnettest.Equivalent(in, cutAll(t, r.frames)) {
+				t.Errorf("frames %x", r.frames)
+			}
 		}
-		if err := c.Flush(); err != nil {
-			t.Fatal(err)
-		}
-		if len(r.frames) != 4 || !vnettest.Equivalent(in, cutAll(t, r.frames)) {
-			t.Errorf("frames %x", r.frames)
+		if got := c.Offloads(); got != test.left || r.refused != 1 {
+			t.Errorf("joins %+v, want %+v; refused %d times", got, test.left, r.refused)
 		}
 	}
-	if got := c.Offloads(); got != (Offloads{TCP: true}) {
-		t.Errorf("joins %+v, want TCP only", got)
+}
+
+// What may wait for Flush is bounded.
+func TestFlushOfItsOwn(t *testing.T) {
+	var r recorder
+	c := NewCoalescer(r.write, Offloads{})
+	for range maxWaiting + 1 {
+		if err := c.Add(vnettest.Packet{From: from4, To: to4, Payload: payload(1)}.Bytes()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(r.frames) != maxWaiting {
+		t.Errorf("%d frames before Flush, want %d", len(r.frames), maxWaiting)
 	}
 }
 

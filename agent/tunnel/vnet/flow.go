@@ -105,8 +105,8 @@ func sameHead(p, q []byte, s shape, n int) bool {
 	} else if le.Uint32(p) != le.Uint32(q) || le.Uint16(p[6:]) != le.Uint16(q[6:]) || !equal32(p[8:], q[8:]) {
 		return false // traffic class, flow label, protocol, hop limit, addresses
 	}
-	p, q = p[s.start:s.headLen], q[s.start:s.headLen]
-	if le.Uint32(p) != le.Uint32(q) { // ports
+	p, q = p[s.start:s.headLen], q[s.start:s.headLen] // so TCP's data offset is the same
+	if le.Uint32(p) != le.Uint32(q) {                 // ports
 		return false
 	}
 	if s.udp {
@@ -114,7 +114,7 @@ func sameHead(p, q []byte, s shape, n int) bool {
 	}
 	const marks = tcpFIN | tcpPSH
 	return le.Uint32(p[8:]) == le.Uint32(q[8:]) && // acknowledgment
-		p[12] == q[12] && p[13]&^marks == q[13]&^marks && le.Uint16(p[14:]) == le.Uint16(q[14:]) && // flags, window
+		p[13]&^marks == q[13]&^marks && le.Uint16(p[14:]) == le.Uint16(q[14:]) && // flags, window
 		string(p[18:]) == string(q[18:]) // urgent pointer, options
 }
 

@@ -190,8 +190,14 @@ func TestSegmentsRefuses(t *testing.T) {
 		"checksum elsewhere":        spoil(tcp4, word(8, 6)),
 		"TCP header of 16 bytes":    spoil(tcp4, octet(10+20+12, 0x40)),
 		"TCP header behind the end": spoil(tcp4, func(b []byte) []byte { b = b[:10+44]; b[10+20+12] = 0xf0; return b }),
-		"headers that never end":    spoil(tcp6, func(b []byte) []byte { return word(6, 300)(append(b, make([]byte, 400)...)) }),
-		"lone, checksum outside":    spoil(tcp4, func(b []byte) []byte { b[1] = gsoNone; return b[:10+37] }),
+		"headers that never end": spoil(tcp6, func(b []byte) []byte {
+			b = append(b, make([]byte, 400)...)
+			b[10+300+12] = 0x50
+			return word(6, 300)(b)
+		}),
+		"UDP inside of TCP":       spoil(tcp4, octet(10+9, protoUDP)),
+		"IPv4 header of 16 bytes": spoil(tcp4, func(b []byte) []byte { b[10] = 0x44; b[10+16+12] = 0x50; return word(6, 16)(b) }),
+		"lone, checksum outside":  spoil(tcp4, func(b []byte) []byte { b[1] = gsoNone; return b[:10+37] }),
 	} {
 		var s Segments
 		if err := s.Reset(frame); err == nil {
