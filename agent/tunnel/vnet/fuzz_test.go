@@ -2,6 +2,7 @@ package vnet
 
 import (
 	"bytes"
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
@@ -108,30 +109,30 @@ func FuzzCoalescer(f *testing.F) {
 		if len(in) != len(out) {
 			t.Fatalf("%d packets became %d", len(in), len(out))
 		}
-		for key := range uint32(4) {
-			p, q := ofFlow(in, key), ofFlow(out, key)
-			if !vnettest.Equivalent(p, q) {
-				t.Fatalf("flow %d:\n%x, want\n%x", key, q, p)
+		want, got := byFlow(in), byFlow(out)
+		for flow, packets := range want {
+			if !vnettest.Equivalent(packets, got[flow]) {
+				t.Fatalf("flow %x:\n%x, want\n%x", flow, got[flow], packets)
 			}
 		}
 	})
 }
 
-// ofFlow returns the packets of one version and protocol.
-func ofFlow(packets [][]byte, key uint32) [][]byte {
-	return slices.DeleteFunc(slices.Clone(packets), func(p []byte) bool {
-		of := uint32(p[0] >> 4 & 2) // 4: 0, 6: 2
-		proto := p[9]
-		if of == 2 {
-			if proto = p[6]; proto == 60 {
-				proto = p[40]
+// byFlow sorts packets of a tale by addresses, protocol and ports.
+func byFlow(packets [][]byte) map[string][][]byte {
+	flows := map[string][][]byte{}
+	for _, p := range packets {
+		addrs, proto, start := p[12:20], p[9], int(p[0]&15)*4
+		if p[0]>>4 == 6 {
+			addrs, proto, start = p[8:40], p[6], ipv6HeaderLen
+			if proto == 60 { // destination options, of 8 bytes
+				proto, start = p[40], ipv6HeaderLen+8
 			}
 		}
-		if proto == protoUDP {
-			of++
-		}
-		return of != key
-	})
+		key := fmt.Sprintf("%x %d %x", addrs, proto, p[start:start+4])
+		flows[key] = append(flows[key], p)
+	}
+	return flows
 }
 
 // Packets of any bytes are neither lost nor changed beyond what may be.
