@@ -15,6 +15,11 @@
 //	  close the bind)             Transport  Send(peer, packets)  ->  direct path or relay
 //	                                         Receivers()          <-  packets and who sent them
 //
+// On Linux package fastpath stands between the device and both its TUN and its
+// Transport: packets of sessions that the device has made pass there, and the
+// device sees what is left, which is handshakes. Otherwise, or with
+// MESHD_FASTPATH=off, all is as in the picture.
+//
 // # Roaming
 //
 // WireGuard takes the source of any authentic packet for the peer's new

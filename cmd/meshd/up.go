@@ -44,6 +44,9 @@ The daemon is started if none runs: as the systemd unit meshd.service (meshd@NAM
 for other meshes) if that is installed and no flag asks for something else, or in
 the background, where it logs to meshd.log in its state folder.
 
+MESHD_FASTPATH=off in the daemon's environment leaves packets to wireguard-go alone,
+which is slower: for finding out whose fault a fault is.
+
 The exit code is 3 if the mesh is not up when --wait has run out, for example
 because nobody has approved this machine yet. The daemon keeps trying.
 

@@ -74,3 +74,29 @@ func TestLendEndsWithClose(t *testing.T) {
 		t.Errorf("got %v, want %v", err, net.ErrClosed)
 	}
 }
+
+// Datagrams that lie one after the other in memory leave as they would otherwise,
+// by fewer iovecs.
+func TestAdjacent(t *testing.T) {
+	sizes := slices.Concat(repeat(1200, 70), []int{31, 700, 700, 0, 5})
+	arena := bytes.Join(packets(sizes...), nil)
+	var bufs [][]byte
+	for at, i := 0, 0; i < len(sizes); i++ {
+		bufs = append(bufs, arena[at:at+sizes[i]])
+		at += sizes[i]
+	}
+	a, b := listen(t, Config{Addr: loopback4}), listen(t, Config{Addr: loopback4})
+	for _, head := range [][]byte{nil, []byte("8 bytes!")} {
+		if err := a.WriteHeaded(head, bufs, b.LocalAddr()); err != nil {
+			t.Fatal(err)
+		}
+		check(t, receive(t, b, len(bufs), 128), a.LocalAddr(), head, bufs)
+	}
+	var w writer
+	if w.plan(nil, bufs[:50], true); w.planned != 1 || w.used != 1 {
+		t.Errorf("50 datagrams: %d messages of %d iovecs, want 1 of 1", w.planned, w.used)
+	}
+	if w.plan([]byte("8 bytes!"), bufs[:50], true); w.used != 100 {
+		t.Errorf("50 datagrams with a header each: %d iovecs, want 100", w.used)
+	}
+}

@@ -26,6 +26,12 @@ func setIovec(iov *unix.Iovec, b []byte) {
 	iov.SetLen(len(b))
 }
 
+// follows reports whether b begins where iov ends: then one may cover both. Who
+// seals packets one after the other into one buffer spares the kernel most iovecs.
+func follows(iov *unix.Iovec, b []byte) bool {
+	return iov.Len > 0 && len(b) > 0 && unsafe.Add(unsafe.Pointer(iov.Base), iov.Len) == unsafe.Pointer(unsafe.SliceData(b))
+}
+
 // mmsgFunc is sendmmsg or recvmmsg: it handles msgs in order and returns how
 // many it got through. An error belongs to the first one.
 type mmsgFunc func(fd uintptr, msgs []mmsghdr) (int, unix.Errno)

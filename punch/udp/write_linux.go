@@ -139,6 +139,10 @@ func (w *writer) add(head []byte, bufs [][]byte) {
 			setIovec(&w.iovs[w.used], head)
 			w.used++
 		}
+		if w.used > first && follows(&w.iovs[w.used-1], b) {
+			w.iovs[w.used-1].SetLen(int(w.iovs[w.used-1].Len) + len(b))
+			continue
+		}
 		setIovec(&w.iovs[w.used], b)
 		w.used++
 	}
