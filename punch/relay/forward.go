@@ -11,21 +11,17 @@ import (
 	"meshd/punch/wire"
 )
 
-// maxDatagram holds whatever an underlay of 9000 bytes can carry in one piece.
-const maxDatagram = 9216
+// batch is how many datagrams are forwarded at a time: some full bundles.
+const batch = 256
 
-// serveUDP reads one socket until it is closed.
-func (s *Server) serveUDP(socket int) error {
-	conn := s.conns[socket]
-	n := conn.BatchSize()
-	bufs, sizes, from := make([][]byte, n), make([]int, n), make([]netip.AddrPort, n)
-	slab := make([]byte, n*maxDatagram)
-	for i := range bufs {
-		bufs[i] = slab[i*maxDatagram:][:maxDatagram:maxDatagram]
-	}
-	f := &forwarder{server: s}
+// serveUDP reads one socket until it is closed. Datagrams are forwarded where the
+// kernel put them, so that a bundle leaves as it came, but for the headers.
+func (s *Server) serveUDP(socket, reader int) error {
+	conn := s.conns[socket][reader]
+	packets, from := make([][]byte, batch), make([]netip.AddrPort, batch)
+	f := &forwarder{server: s, reader: reader}
 	for {
-		n, err := conn.Read(bufs, sizes, from)
+		n, err := conn.Lend(packets, from)
 		if errors.Is(err, net.ErrClosed) {
 			return nil
 		}
@@ -34,7 +30,7 @@ func (s *Server) serveUDP(socket int) error {
 		}
 		now := s.now()
 		for i := range n {
-			f.takeUDP(now, leg{socket, from[i]}, bufs[i][:sizes[i]])
+			f.takeUDP(now, leg{socket, from[i]}, packets[i])
 		}
 		f.flush()
 	}
@@ -43,6 +39,7 @@ func (s *Server) serveUDP(socket int) error {
 // forwarder carries out verdicts on one batch after the other.
 type forwarder struct {
 	server *Server
+	reader int // which of the sockets that share an address sends
 	outbox outbox
 	tally  tally
 	last   run
@@ -67,9 +64,9 @@ func (f *forwarder) takeUDP(now time.Time, from leg, b []byte) {
 	if f.last.verdict.action != forwardIt || head != f.last.head || from != f.last.from {
 		f.last = run{from, head, f.server.handler.handle(now, from, b)}
 	}
-	if v := &f.last.verdict; f.carryOut(v, b) {
+	if v := &f.last.verdict; f.carryOut(now, v, b) {
 		to := netip.AddrPortFrom(from.addr.Addr(), cmp.Or(v.port, from.addr.Port()))
-		if err := f.server.conns[v.socket].Write([][]byte{v.reply}, to); err != nil {
+		if err := f.server.conns[v.socket][f.reader].Write([][]byte{v.reply}, to); err != nil {
 			f.tally.drops[DropUndelivered]++
 		}
 	}
@@ -78,16 +75,20 @@ func (f *forwarder) takeUDP(now time.Time, from leg, b []byte) {
 // takePipe does the same with a datagram that came by p, the WebSocket of id.
 func (f *forwarder) takePipe(now time.Time, id wire.RelayID, source netip.AddrPort, p pipe, b []byte) {
 	v := f.server.handler.handlePipe(now, id, source, b)
-	if f.carryOut(&v, b) {
+	if f.carryOut(now, &v, b) {
 		f.tally.drops[DropQueue] += uint64(p.send(v.reply))
 	}
 }
 
 // carryOut does with b what v says, but for a reply, which it leaves to the
 // caller.
-func (f *forwarder) carryOut(v *verdict, b []byte) (reply bool) {
+func (f *forwarder) carryOut(now time.Time, v *verdict, b []byte) (reply bool) {
 	switch v.action {
 	case forwardIt:
+		if v.limit != nil && !v.limit.AllowN(now, len(b)) {
+			f.tally.drops[DropLimited]++
+			return false
+		}
 		copy(b, v.head[:])
 		f.outbox.add(v.to, b)
 	case replyToIt:
@@ -115,7 +116,7 @@ func (f *forwarder) send(g *group) {
 		f.tally.drops[DropQueue] += uint64(g.to.pipe.send(g.bufs...))
 		return
 	}
-	if err := f.server.conns[g.to.leg.socket].Write(g.bufs, g.to.leg.addr); err != nil {
+	if err := f.server.conns[g.to.leg.socket][f.reader].Write(g.bufs, g.to.leg.addr); err != nil {
 		f.tally.drops[DropUndelivered] += uint64(len(g.bufs))
 	}
 }

@@ -40,6 +40,8 @@ type verdict struct {
 
 	head [wire.HeaderSize]byte // forwardIt: to be put in the place of its header
 	to   route                 // forwardIt
+
+	limit *rate.Limiter // forwardIt: what the sender may spend, in bytes; nil: all it likes
 }
 
 func dropped(why Drop) verdict { return verdict{action: dropIt, drop: why} }
@@ -65,7 +67,7 @@ func newHandler(c ServerConfig, epoch uint16, sockets []netip.AddrPort) *handler
 	return &handler{
 		epoch: epoch, directory: c.Directory, alternates: alternates(sockets), observed: c.Observed, initiation: c.Initiation,
 		baker: newBaker(), stuns: newSourceLimit(stunRate, stunBurst), resets: rate.NewLimiter(resetRate, resetBurst),
-		table: newTable(),
+		table: newTable(c.Rate),
 	}
 }
 
@@ -119,7 +121,7 @@ func (h *handler) forward(now time.Time, from, to wire.RelayID) verdict {
 	if !ok {
 		return dropped(DropAbsent)
 	}
-	v := verdict{action: forwardIt, to: r}
+	v := verdict{action: forwardIt, to: r, limit: h.table.limit(from)}
 	wire.PutHeader(v.head[:], wire.Header{Type: wire.Data, Epoch: h.epoch, ID: from})
 	return v
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"sync"
 	"time"
 
@@ -24,8 +25,15 @@ type ServerConfig struct {
 	// be told by STUN, better two ports on each of two addresses. A session lives
 	// on whichever of them the member chose.
 	UDP []netip.AddrPort
+	// Sockets is how many sockets share each address, with a reader each: the kernel
+	// gives every source to one of them. 0: one for two processors, four at most; it
+	// is one where the system can't share.
+	Sockets int
 	// Directory knows the members.
 	Directory Directory
+	// Rate is how many bytes a second each member may have forwarded in the long
+	// run; 0 means as many as there are.
+	Rate float64
 	// Observed is told of a member's address when it binds a session, when that
 	// changes, and (zero address) when it has no session any more. UDP counts
 	// before a WebSocket: one that comes or goes beside a UDP session is no news.
@@ -45,7 +53,7 @@ type ServerConfig struct {
 // Server is a relay. Make it with [NewServer]; its methods may be called from
 // any goroutine.
 type Server struct {
-	conns    []*udp.Conn
+	conns    [][]*udp.Conn // by address, by reader
 	handler  *handler
 	counters counters
 	log      *slog.Logger
@@ -71,24 +79,58 @@ func NewServer(c ServerConfig) (*Server, error) {
 		s.now = time.Now
 	}
 	for _, addr := range c.UDP {
-		conn, err := udp.Listen(udp.Config{Addr: addr, Whole: true})
+		conns, err := listen(addr, c.sockets())
+		s.conns = append(s.conns, conns)
 		if err != nil {
 			s.Close()
 			return nil, err
 		}
-		s.conns = append(s.conns, conn)
 	}
 	epoch := 1 + uint16(rand.N(1<<16-1)) // zero is for who doesn't know it
 	s.handler = newHandler(c, epoch, s.Addrs())
 	return s, nil
 }
 
+// maxSockets bounds the sockets that share an address by default.
+const maxSockets = 4
+
+func (c ServerConfig) sockets() int {
+	if c.Sockets != 0 {
+		return c.Sockets
+	}
+	return min(maxSockets, max(1, runtime.GOMAXPROCS(0)/2))
+}
+
+// listen binds n sockets to one address, one where sharing is not possible. On
+// error it returns those that it bound.
+func listen(addr netip.AddrPort, n int) ([]*udp.Conn, error) {
+	// The first one does not share: so another program's port is not shared either.
+	alone, err := udp.Listen(udp.Config{Addr: addr, Whole: true})
+	if err != nil {
+		return nil, err
+	}
+	if n == 1 || runtime.GOOS != "linux" {
+		return []*udp.Conn{alone}, nil
+	}
+	addr = alone.LocalAddr()
+	alone.Close()
+	var conns []*udp.Conn
+	for range n {
+		conn, err := udp.Listen(udp.Config{Addr: addr, Whole: true, ReusePort: true})
+		if err != nil {
+			return conns, err
+		}
+		conns = append(conns, conn)
+	}
+	return conns, nil
+}
+
 // Addrs returns the addresses of the sockets as they are bound, in the order of
 // ServerConfig.UDP.
 func (s *Server) Addrs() []netip.AddrPort {
 	var addrs []netip.AddrPort
-	for _, c := range s.conns {
-		addrs = append(addrs, c.LocalAddr())
+	for _, shared := range s.conns {
+		addrs = append(addrs, shared[0].LocalAddr())
 	}
 	return addrs
 }
@@ -99,8 +141,10 @@ func (s *Server) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	stop := context.AfterFunc(ctx, func() { s.Close() })
 	defer stop()
-	for i := range s.conns {
-		group.Go(func() error { return s.serveUDP(i) })
+	for socket, shared := range s.conns {
+		for reader := range shared {
+			group.Go(func() error { return s.serveUDP(socket, reader) })
+		}
 	}
 	group.Go(func() error { s.expire(ctx); return nil })
 	err := group.Wait()
@@ -123,8 +167,10 @@ func (s *Server) Close() error {
 		st.close()
 	}
 	var errs []error
-	for _, c := range s.conns {
-		errs = append(errs, c.Close())
+	for _, shared := range s.conns {
+		for _, c := range shared {
+			errs = append(errs, c.Close())
+		}
 	}
 	return errors.Join(errs...)
 }

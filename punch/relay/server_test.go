@@ -28,7 +28,7 @@ var loopback = netip.MustParseAddrPort("127.0.0.1:0")
 // WebSockets are at the URL, by the member's id.
 func startServer(t testing.TB, observed func(wire.RelayID, netip.AddrPort, Via)) (s *Server, url func(wire.RelayID) string) {
 	t.Helper()
-	s, err := NewServer(ServerConfig{UDP: []netip.AddrPort{loopback, loopback}, Directory: directory{}, Observed: observed})
+	s, err := NewServer(ServerConfig{UDP: []netip.AddrPort{loopback, loopback}, Sockets: 3, Directory: directory{}, Observed: observed})
 	if err != nil {
 		t.Fatal(err)
 	}

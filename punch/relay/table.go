@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"meshd/punch/wire"
 )
 
@@ -50,6 +52,8 @@ type session struct {
 	heardUDP, heardWS atomic.Int64
 
 	told presence
+
+	limit *rate.Limiter // bytes to be forwarded for it; nil: no limit
 }
 
 // presence is what the server's owner is told of a member.
@@ -66,12 +70,13 @@ type change struct {
 
 // table holds the sessions. It has no lock and no clock: callers bring both.
 type table struct {
+	rate  float64 // of a member, in bytes a second; 0: no limit
 	byID  map[wire.RelayID]*session
 	byLeg map[leg]*session
 }
 
-func newTable() *table {
-	return &table{byID: map[wire.RelayID]*session{}, byLeg: map[leg]*session{}}
+func newTable(rate float64) *table {
+	return &table{rate: rate, byID: map[wire.RelayID]*session{}, byLeg: map[leg]*session{}}
 }
 
 // binds returns how often id was bound by UDP since it is known.
@@ -160,10 +165,33 @@ func (t *table) remove(id wire.RelayID) (pipe, []change) {
 func (t *table) get(id wire.RelayID) *session {
 	s := t.byID[id]
 	if s == nil {
-		s = &session{id: id}
+		s = &session{id: id, limit: t.bucket()}
 		t.byID[id] = s
 	}
 	return s
+}
+
+// bucketTime is for how long a member may burst at its rate, and bucketSize the
+// least burst in bytes: some full bundles.
+const (
+	bucketTime = 250 * time.Millisecond
+	bucketSize = 1 << 18
+)
+
+// bucket returns a full token bucket; nil if there is no limit.
+func (t *table) bucket() *rate.Limiter {
+	if t.rate == 0 {
+		return nil
+	}
+	return rate.NewLimiter(rate.Limit(t.rate), max(bucketSize, int(t.rate*bucketTime.Seconds())))
+}
+
+// limit returns what id may have forwarded; nil: all it likes.
+func (t *table) limit(id wire.RelayID) *rate.Limiter {
+	if s := t.byID[id]; s != nil {
+		return s.limit
+	}
+	return nil
 }
 
 // route returns where to send what is for id.

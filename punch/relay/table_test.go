@@ -28,7 +28,7 @@ func TestRoutePrefersTheLiveLeg(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			table := newTable()
+			table := newTable(0)
 			if test.udp > 0 {
 				table.bind(ago(test.udp), alice, atHome)
 			}
@@ -52,7 +52,7 @@ func TestRoutePrefersTheLiveLeg(t *testing.T) {
 }
 
 func TestExpire(t *testing.T) {
-	table := newTable()
+	table := newTable(0)
 	table.bind(start, alice, atHome)
 	table.bind(start.Add(time.Minute), bob, atHotel)
 	if got := table.expire(start.Add(sessionIdle - time.Second)); len(got) > 0 {
@@ -68,7 +68,7 @@ func TestExpire(t *testing.T) {
 }
 
 func TestExpireKeepsWebSocket(t *testing.T) {
-	table := newTable()
+	table := newTable(0)
 	table.bind(start, alice, atHome)
 	table.attach(alice, &fakePipe{}, hotel)
 	got := table.expire(start.Add(sessionIdle))
@@ -83,7 +83,7 @@ func TestExpireKeepsWebSocket(t *testing.T) {
 // A source that is bound to another id moves over: the agent there has a new
 // identity, and the old one is gone.
 func TestBindTakesSourceOver(t *testing.T) {
-	table := newTable()
+	table := newTable(0)
 	table.bind(start, alice, atHome)
 	got := table.bind(start, bob, atHome)
 	want := []change{{id: alice}, {bob, presence{home, UDP}}}
@@ -99,7 +99,7 @@ func TestBindTakesSourceOver(t *testing.T) {
 }
 
 func TestDetachOfReplacedPipe(t *testing.T) {
-	table, first, second := newTable(), &fakePipe{}, &fakePipe{}
+	table, first, second := newTable(0), &fakePipe{}, &fakePipe{}
 	table.attach(alice, first, hotel)
 	if old, _ := table.attach(alice, second, hotel); old != first {
 		t.Errorf("replaced %v, want the first", old)

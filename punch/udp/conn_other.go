@@ -22,6 +22,7 @@ type Conn struct {
 	setTTL func(int) error
 	getTTL func() (int, error)
 	ttl    sync.RWMutex // held for writing while the socket's TTL is not its own
+	lent   []byte
 }
 
 // Listen opens and binds a socket. Its error names the address. Mark and
@@ -86,6 +87,20 @@ func (c *Conn) Read(bufs [][]byte, sizes []int, from []netip.AddrPort) (int, err
 			return 0, fmt.Errorf("receive: %w", err)
 		}
 	}
+}
+
+// Lend is Read into a buffer of the Conn's: packets[0] is good until the next Lend,
+// and the borrower may write over it. It is for one goroutine.
+func (c *Conn) Lend(packets [][]byte, from []netip.AddrPort) (int, error) {
+	if c.lent == nil {
+		c.lent = make([]byte, 1<<16)
+	}
+	var size [1]int
+	n, err := c.Read([][]byte{c.lent}, size[:], from)
+	if n == 1 {
+		packets[0] = c.lent[:size[0]]
+	}
+	return n, err
 }
 
 // Write sends every buf as a datagram to one destination and returns the first
