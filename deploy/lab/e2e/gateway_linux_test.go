@@ -1,0 +1,157 @@
+package e2e
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"meshd/deploy/lab"
+	"meshd/deploy/lab/mesh"
+	"meshd/punch/nattest"
+)
+
+// between are the two homes of most scenes.
+var between = [2]netip.Addr{mesh.HomeAAddr, mesh.HomeBAddr}
+
+// TestGatewaysThatTakePacketsForTheirOwn is about Linux gateways. One whose INPUT
+// accepts keeps track of a packet that no flow lets in, and then gives the flow from
+// inside another port.
+func TestGatewaysThatTakePacketsForTheirOwn(t *testing.T) {
+	for _, input := range [][2]string{{"accept", "accept"}, {"accept", "drop"}, {"reject", "accept"}, {"reject", "reject"}, {"reject", "drop"}} {
+		t.Run(input[0]+" and "+input[1], func(t *testing.T) {
+			s := newScene(t)
+			_, _, alice, bob := s.homes(lab.Gateway{Input: input[0]}, lab.Gateway{Input: input[1]})
+			s.join(alice, bob)
+			s.direct(alice, bob)
+			s.carries(alice, bob, between)
+
+			t.Log("Again, and the other one begins.")
+			must(t, bob.Down(t.Context()))
+			must(t, alice.Down(t.Context()))
+			_, err := bob.Up(t.Context())
+			must(t, err)
+			_, err = alice.Up(t.Context())
+			must(t, err)
+			s.direct(alice, bob)
+			s.carries(alice, bob, between)
+		})
+	}
+}
+
+// denyAll is what ufw and firewalld do out of the box.
+const denyAll = `nft -f - <<'END'
+table inet host {
+	chain input {
+		type filter hook input priority 0; policy drop;
+		iif lo accept
+		ct state established,related accept
+		iifname "meshd*" accept
+		icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+	}
+}
+END`
+
+func TestHostsThatLetNobodyIn(t *testing.T) {
+	s := newScene(t)
+	home, _, alice, bob := s.homes(lab.Gateway{LAN6: lan6(1)}, lab.Gateway{LAN6: lan6(2)})
+	nas := s.host(home, "nas")
+	for _, a := range []*mesh.Agent{alice, bob, nas} {
+		must(t, a.Host.Shell(denyAll))
+	}
+	t.Log("Hosts whose own firewalls let in only what they asked for: direct, from home to home and on the LAN.")
+	s.join(alice, bob, nas)
+	s.direct(alice, bob)
+	s.carries(alice, bob, between, [2]netip.Addr{host6(1), host6(2)})
+	s.direct(alice, nas)
+	s.carries(alice, nas)
+}
+
+func TestGatewayOfShortMemory(t *testing.T) {
+	for name, outboundOnly := range map[string]bool{"short": false, "short and outbound only": true} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			nat := nattest.PortRestricted
+			nat.Lifetime, nat.OutboundOnly = 20*time.Second, outboundOnly
+			_, _, alice, bob := s.homes(lab.Gateway{Translate: []nattest.NAT{nat}}, lab.Gateway{})
+			s.join(alice, bob)
+			s.direct(alice, bob)
+			stream := s.stream(alice, bob)
+			stream.bears("before")
+
+			t.Log("Nothing is said for a while, longer than the gateway remembers. Then the other side speaks first.")
+			quiet(t, 26*time.Second)
+			at := time.Now()
+			must(t, bob.AwaitPing(t.Context(), bearable, "alice"))
+			t.Logf("the first answer came after %v", time.Since(at).Round(time.Millisecond))
+			s.direct(alice, bob)
+			s.carries(alice, bob, between)
+		})
+	}
+}
+
+// quiet lets time pass: what a story is about is that nothing happens.
+func quiet(t *testing.T, d time.Duration) {
+	t.Helper()
+	select {
+	case <-time.After(d):
+	case <-t.Context().Done():
+	}
+}
+
+func TestGatewayRebootsUnderTraffic(t *testing.T) {
+	s := newScene(t)
+	near, far, alice, bob := s.homes(lab.Gateway{Translate: []nattest.NAT{nattest.PortRestricted}}, lab.Gateway{Translate: []nattest.NAT{nattest.PortRestricted}})
+	s.join(alice, bob)
+	s.direct(alice, bob)
+	for what, sites := range map[string][]*lab.Site{"near": {near}, "far": {far}, "both": {near, far}} {
+		stream := s.stream(alice, bob)
+		t.Logf("All mappings are lost: %s. From now on there are other ports.", what)
+		for _, site := range sites {
+			must(t, site.ForgetMappings())
+		}
+		s.carries(alice, bob, between)
+		s.direct(alice, bob)
+		stream.bears("mappings lost: " + what)
+	}
+}
+
+// ownerOpens makes the gateway send what nobody asked for to a host.
+const ownerOpens = `
+add rule ip gateway forward ct status dnat accept
+table ip forwarded {
+	chain prerouting {
+		type nat hook prerouting priority -100;
+		iifname wan0 udp dport 41641 dnat to 192.168.1.2:41641
+	}
+}`
+
+// everything is a "DMZ host", as routers call it.
+const everything = `
+add rule ip gateway forward ct status dnat accept
+table ip forwarded {
+	chain prerouting {
+		type nat hook prerouting priority -100;
+		iifname wan0 meta l4proto udp dnat to 192.168.1.2
+	}
+}`
+
+func TestForwardThatNobodyToldOf(t *testing.T) {
+	for name, rules := range map[string]string{"port": ownerOpens, "everything": everything} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			home, _, alice, bob := s.homes(lab.Gateway{NAT: lab.Symmetric}, lab.Gateway{NAT: lab.Symmetric})
+			must(t, home.Gateway.Forward(rules))
+			t.Log("Both gateways draw ports at random, but one sends strangers to its host: the other guesses that it might, and is right.")
+			_, err := alice.Up(t.Context(), key(t, s.World, "--approved"), "--port", "41641")
+			must(t, err)
+			s.join(bob)
+			s.direct(alice, bob)
+			s.carries(alice, bob, between)
+			p, err := bob.Peer(t.Context(), "alice")
+			must(t, err)
+			if want := netip.AddrPortFrom(mesh.HomeAAddr, 41641).String(); p.Endpoint != want {
+				t.Errorf("bob reaches alice at %s, want %s", p.Endpoint, want)
+			}
+		})
+	}
+}

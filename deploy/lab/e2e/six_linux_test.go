@@ -1,0 +1,73 @@
+package e2e
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"meshd/deploy/lab"
+	"meshd/deploy/lab/mesh"
+)
+
+// lan6 is the nth home's IPv6 prefix, host6 the address of its only host.
+func lan6(n int) netip.Prefix { return netip.MustParsePrefix(fmt.Sprintf("2001:db8:%d::/64", n)) }
+
+func host6(n int) netip.Addr { return netip.MustParseAddr(fmt.Sprintf("2001:db8:%d::2", n)) }
+
+func TestIPv6(t *testing.T) {
+	s := newScene(t)
+	_, _, alice, bob := s.homes(lab.Gateway{LAN6: lan6(1)}, lab.Gateway{LAN6: lan6(2)})
+	v4, v6 := [2]netip.Addr{mesh.HomeAAddr, mesh.HomeBAddr}, [2]netip.Addr{host6(1), host6(2)}
+
+	t.Log("Two homes with both, a firewall before each IPv6: direct, by either.")
+	s.join(alice, bob)
+	s.direct(alice, bob)
+	s.carries(alice, bob, v4, v6)
+
+	t.Log("The one in use breaks, and then the other one instead.")
+	p, err := alice.Peer(t.Context(), "bob")
+	must(t, err)
+	first, second := v4, v6
+	if strings.Contains(p.Endpoint, host6(2).String()) {
+		first, second = v6, v4
+	}
+	stream := s.stream(alice, bob)
+	must(t, s.Lab.Cut(first[0], first[1]))
+	s.carries(alice, bob, second)
+	stream.bears(fmt.Sprintf("%v breaks", first))
+	must(t, s.Lab.Heal(first[0], first[1]))
+	stream = s.stream(alice, bob)
+	must(t, s.Lab.Cut(second[0], second[1]))
+	s.carries(alice, bob, first)
+	stream.bears(fmt.Sprintf("%v breaks", second))
+	must(t, s.Lab.Heal(second[0], second[1]))
+
+	t.Log("A third has only IPv6, a fourth only IPv4: direct with those who have both, by the hub with each other.")
+	six := s.host(s.site("carol-home", lab.Gateway{LAN6: lan6(3), Link: access}), "carol")
+	_, four := s.home("dave", mesh.OfficeAddr, lab.Gateway{})
+	s.join(six, four)
+	s.direct(alice, six)
+	s.carries(alice, six, [2]netip.Addr{host6(1), host6(3)})
+	s.direct(bob, four)
+	s.carries(bob, four, [2]netip.Addr{mesh.HomeBAddr, mesh.OfficeAddr})
+	must(t, six.AwaitPing(t.Context(), patience, "dave"))
+	s.relayed(six, four)
+	must(t, six.AwaitPath(t.Context(), patience, "dave", "relay"))
+}
+
+func TestIPv4ThatLeadsNowhere(t *testing.T) {
+	s := newScene(t)
+	_, _, alice, bob := s.homes(lab.Gateway{LAN6: lan6(1)}, lab.Gateway{LAN6: lan6(2)})
+	must(t, s.Lab.Drop("ip saddr "+mesh.HomeAAddr.String()))
+
+	t.Log("A home whose IPv4 is there to see, but leads nowhere: its host joins by IPv6, and is direct by it.")
+	s.join(alice, bob)
+	s.direct(alice, bob)
+	s.carries(alice, bob, [2]netip.Addr{host6(1), host6(2)})
+	text, err := alice.Command(t.Context(), "why", "bob")
+	must(t, err)
+	if !strings.Contains(text, host6(2).String()) {
+		t.Errorf("why does not name the address in use:\n%s", text)
+	}
+}
