@@ -263,6 +263,7 @@ func (p *path) takeRelay(now time.Time, ev relayChanged) {
 	switch {
 	case p.try != nil && p.try.answered.IsZero():
 		p.try.callAgain(now) // the CONNECTs so far may have gone nowhere
+		p.try.hold(now, p.patience())
 	case joined && !p.startAt.IsZero():
 		p.startAt = later(p.turn, now)
 	case p.try == nil && p.cur == nil && !p.retryAt.IsZero():

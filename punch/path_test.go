@@ -510,6 +510,19 @@ func TestCallsWhoAppears(t *testing.T) {
 	expect(t, "calls", s.log(wire.Connect), "0 connect relay\n70 connect relay")
 }
 
+// TestSpeaksUpOnlyWhenCalled: a probe that comes before the peer's own has left may
+// spoil the peer's NAT, so none is sent in full before the peer can have a CONNECT.
+func TestSpeaksUpOnlyWhenCalled(t *testing.T) {
+	s := newStage(t, true)
+	s.event(relayChanged{})
+	s.event(peerChanged{candidates: theirCans[1:], online: true})
+	s.event(traffic{sent: 1})
+	s.pass(150 * time.Millisecond)
+	s.event(relayChanged{ViaRelay, 20 * time.Millisecond})
+	s.pass(25 * time.Millisecond)
+	expect(t, "probes", s.log(wire.Open, wire.Connect, wire.Ping), "0 open(ttl 5) 203.0.113.9\n150 connect relay\n172 ping 203.0.113.9")
+}
+
 // TestNeverBusy throws random events at a path. It must rest in between, and
 // never send more than a few probes a second for long.
 func TestNeverBusy(t *testing.T) {

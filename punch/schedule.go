@@ -9,7 +9,7 @@ import (
 // The schedule of one attempt (times from its start, or from the peer's answer).
 const (
 	pacing      = 5 * time.Millisecond   // between candidates
-	aloneSlack  = 20 * time.Millisecond  // without a relay: for the peer to begin by itself
+	aloneSlack  = 300 * time.Millisecond // without a relay: for a session with one, or for the peer to begin by itself
 	metSlack    = 2 * time.Millisecond   // for the peer to take a CONNECT and send
 	attemptSpan = 4 * time.Second        // the last probe, and time for its answer
 	openerTTL   = 5                      // leaves a home and its provider's NAT, and dies before the peer's
@@ -96,6 +96,16 @@ func (a *attempt) answer(now time.Time) {
 	for i, p := range a.probes {
 		if !p.done {
 			p.restart(now.Add(time.Duration(i) * pacing))
+		}
+	}
+}
+
+// hold has the shy targets that were only opened so far wait until then: a CONNECT
+// is on its way only now.
+func (a *attempt) hold(now time.Time, patience time.Duration) {
+	for i, p := range a.probes {
+		if p.shy && a.answered.IsZero() && p.step == 0 && !p.done {
+			p.base = now.Add(patience + time.Duration(i)*pacing)
 		}
 	}
 }
