@@ -75,9 +75,6 @@ func TestGatewayOfShortMemory(t *testing.T) {
 			_, _, alice, bob := s.homes(lab.Gateway{Translate: []nattest.NAT{nat}}, lab.Gateway{})
 			s.join(alice, bob)
 			s.direct(alice, bob)
-			stream := s.stream(alice, bob)
-			stream.bears("before")
-
 			t.Log("Nothing is said for a while, longer than the gateway remembers. Then the other side speaks first.")
 			quiet(t, 26*time.Second)
 			at := time.Now()
