@@ -18,7 +18,9 @@
 // On Linux package fastpath stands between the device and both its TUN and its
 // Transport: packets of sessions that the device has made pass there, and the
 // device sees what is left, which is handshakes. Otherwise, or with
-// MESHD_FASTPATH=off, all is as in the picture.
+// MESHD_FASTPATH=off, all is as in the picture, and no more than a few hundred
+// packets are inside of the device in either direction (pace.go): its own queues
+// hold thousands. Either way the TUN is package tundev's, which passes superpackets.
 //
 // # Roaming
 //
