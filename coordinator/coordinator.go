@@ -28,6 +28,9 @@ type Config struct {
 	// UDP are the addresses of STUN and relay, two ports at least; none: all
 	// addresses, ports 3478 and 3479.
 	UDP []netip.AddrPort
+	// RelayRate is how many bytes a second are relayed for each member in the long
+	// run; 0: as many as there are.
+	RelayRate float64
 	// DNS is where the mesh's zone is answered, by UDP and TCP; invalid: nowhere.
 	DNS       netip.AddrPort
 	DNSPublic bool // strangers are answered, too: names and endpoints

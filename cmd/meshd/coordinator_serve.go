@@ -17,6 +17,7 @@ func (a *app) serveCommand(h *hub) *cobra.Command {
 	var public []string
 	var listen tcpAddr
 	var udp udpAddrs
+	var relayRate bitRate
 	var dns tcpAddr
 	var dnsPublic bool
 	var mesh string
@@ -35,7 +36,8 @@ open to everyone.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.coordinate(cmd.Context(), coordinator.Config{
 				StateDir: h.state, Public: public, Listen: netip.AddrPort(listen), UDP: udp, Version: a.version, Log: a.logger(),
-				DNS: netip.AddrPort(dns), DNSPublic: dnsPublic,
+				RelayRate: float64(relayRate) / 8,
+				DNS:       netip.AddrPort(dns), DNSPublic: dnsPublic,
 				Wishes: coordinator.Wishes{Mesh: mesh, Prefix4: netip.Prefix(prefix4), Prefix6: netip.Prefix(prefix6)},
 			}, func() { a.invite(cmd.Context(), h) })
 		},
@@ -44,6 +46,7 @@ open to everyone.`,
 	f.StringSliceVar(&public, "public", nil, "`HOST[:PORT]` by which machines reach it, for join strings; may be repeated (default: this machine's addresses)")
 	f.Var(&listen, "listen", "`ADDR:PORT` of the control port, TCP (default :443)")
 	f.Var(&udp, "udp", "`ADDR:PORT,ADDR:PORT` of STUN and relay, two ports at least (default :3478,:3479)")
+	f.Var(&relayRate, "relay-rate", "`RATE` in bits a second that is relayed for each machine at most, such as 50M (default no limit)")
 	f.Var(&dns, "dns-listen", "`ADDR:PORT` where the mesh's names are answered by DNS, UDP and TCP (default nowhere)")
 	f.BoolVar(&dnsPublic, "dns-public", false, "answer strangers, too: names and endpoints of all members")
 	f.StringVar(&mesh, "mesh", "", "`NAME` of the mesh; fixed at the first start (default meshd)")

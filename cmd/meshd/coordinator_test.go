@@ -160,3 +160,17 @@ func TestDays(t *testing.T) {
 		}
 	}
 }
+
+func TestBitRate(t *testing.T) {
+	for s, want := range map[string]float64{"800": 800, "500k": 5e5, "50M": 5e7, "1.5G": 1.5e9} {
+		var r bitRate
+		if err := r.Set(s); err != nil || float64(r) != want {
+			t.Errorf("%q: got %v, %v, want %v", s, float64(r), err, want)
+		}
+	}
+	for _, bad := range []string{"", "0", "-1M", "M", "fast", "5T", "NaN", "2000G"} {
+		if err := new(bitRate).Set(bad); err == nil {
+			t.Errorf("%q: taken", bad)
+		}
+	}
+}

@@ -115,6 +115,35 @@ func (p *prefix) Set(s string) error {
 // Type implements [pflag.Value].
 func (p *prefix) Type() string { return "prefix" }
 
+// bitRate is a flag: bits a second, with k, M or G. The zero value is no limit.
+type bitRate float64
+
+func (r *bitRate) String() string {
+	if *r == 0 {
+		return ""
+	}
+	return strconv.FormatFloat(float64(*r), 'f', -1, 64)
+}
+
+// Set implements [pflag.Value].
+func (r *bitRate) Set(s string) error {
+	number, unit := s, 1.0
+	for suffix, factor := range map[string]float64{"k": 1e3, "M": 1e6, "G": 1e9} {
+		if before, found := strings.CutSuffix(s, suffix); found {
+			number, unit = before, factor
+		}
+	}
+	n, err := strconv.ParseFloat(number, 64)
+	if err != nil || !(n > 0) || n*unit > 1e12 {
+		return fmt.Errorf("%q: want bits a second, such as 500k, 50M or 1G", s)
+	}
+	*r = bitRate(n * unit)
+	return nil
+}
+
+// Type implements [pflag.Value].
+func (r *bitRate) Type() string { return "rate" }
+
 // days is a duration flag that also knows days.
 type days time.Duration
 
