@@ -18,6 +18,7 @@ import (
 	"meshd/agent/tunnel"
 	"meshd/coordinator/api"
 	"meshd/dnssd"
+	"meshd/dnssd/mdns"
 	"meshd/punch"
 	"meshd/punch/portmap"
 )
@@ -51,6 +52,7 @@ type Config struct {
 	Port      uint16 // UDP, for IPv4 and IPv6; 0: that of last time, at first chosen at random
 	Backend   string // "auto", "kernel", "userspace"; "": auto
 	DNS       string // "auto", "off"; "": as last time, at first auto
+	MDNS      string // "auto", "off"; "": as last time, at first auto
 	Join      string // join string; "": what the state folder says
 
 	// PortMapping says whether gateways are asked to let datagrams in: "auto",
@@ -77,6 +79,7 @@ type Config struct {
 	NewPuncher    func(punch.Config) (Puncher, error)
 	NewMapper     func(portmap.Config) Mapper
 	Lookup        func(ctx context.Context, host string) ([]netip.Addr, error)
+	NewLAN        func(mdns.Config) LAN
 	ListenDNS     func(context.Context, netip.AddrPort) (net.PacketConn, net.Listener, error)
 }
 
@@ -166,6 +169,9 @@ func withHooks(c Config) Config {
 		c.Lookup = func(ctx context.Context, host string) ([]netip.Addr, error) {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 		}
+	}
+	if c.NewLAN == nil {
+		c.NewLAN = func(mc mdns.Config) LAN { return mdns.New(mc) }
 	}
 	if c.ListenDNS == nil {
 		c.ListenDNS = dnssd.Listen

@@ -120,6 +120,8 @@ func (l *loop) run(ctx context.Context, serve *task) error {
 			l.saveMap()
 		case <-l.warm.C:
 			l.keepWarm()
+		case <-l.plane.lanChanged():
+			l.neighboursChanged()
 		case <-l.plane.changed():
 			l.pathsChanged()
 		case <-l.plane.died():

@@ -45,6 +45,7 @@ func (l *loop) adopt(ctx context.Context, m *Netmap) error {
 	}
 	l.owe(l.plane.apply(m, l.relays, touched))
 	l.plane.names.take(m, l.plane.punch.Status().Local, l.state.Services)
+	l.plane.lan.take(m)
 	return nil
 }
 
@@ -146,6 +147,7 @@ func (l *loop) linkChanged(ctx context.Context) error {
 		l.plane.punch.LinkChanged()
 		l.plane.mapped.refresh()
 		l.plane.names.recheck()
+		l.plane.lan.look()
 	}
 	return l.mend(ctx)
 }

@@ -35,6 +35,7 @@ type plane struct {
 	tunnel tunnel.Tunnel
 	mapped *mapping          // of punch's port
 	names  *names            // of the mesh, answered here
+	lan    *neighbours       // members on the LAN
 	engine *task             // runs punch
 	blind  bool              // the hub has not said yet who is online
 	hub    punch.HubStatus   // the relay when we looked last
@@ -58,6 +59,7 @@ func (l *loop) newPlane(ctx context.Context) (*plane, error) {
 	}
 	p.mapped = l.newMapping(ctx, p.punch)
 	p.names = l.newNames(ctx, p.tunnel.Name(), p.punch.Want)
+	p.lan = l.newNeighbours(ctx)
 	return p, nil
 }
 
@@ -93,6 +95,7 @@ func dialWebSocket(client *api.Client, relays []Relay) dialer {
 func (p *plane) apply(m *Netmap, relays []netip.AddrPort, touched parts) error {
 	touched |= p.owed
 	p.owed = 0
+	m = p.lan.onto(m)
 	if touched.has(partRelay) {
 		p.punch.SetRelay(relayOf(m, relays))
 	}
@@ -120,6 +123,7 @@ func (p *plane) try(part parts, err error) error {
 func (p *plane) close() {
 	p.mapped.leave()
 	p.names.stop()
+	p.lan.stop()
 	if err := p.host.Remove(p.tunnel.Name()); err != nil {
 		p.log.Debug("addresses not removed", "iface", p.tunnel.Name(), "err", err)
 	}

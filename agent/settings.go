@@ -21,6 +21,12 @@ const (
 	dnsOff  = "off"
 )
 
+// Modes of finding members on the LAN by multicast DNS.
+const (
+	mdnsAuto = "auto"
+	mdnsOff  = "off"
+)
+
 // maxAdvertise leaves room for the addresses that the agent finds by itself.
 const maxAdvertise = 8
 
@@ -30,6 +36,9 @@ func (c Config) checkSettings() error {
 	}
 	if m := c.DNS; m != "" && m != dnsAuto && m != dnsOff {
 		return localapi.WithHint(fmt.Errorf("dns mode %q is unknown", m), "use auto or off")
+	}
+	if m := c.MDNS; m != "" && m != mdnsAuto && m != mdnsOff {
+		return localapi.WithHint(fmt.Errorf("mdns mode %q is unknown", m), "use auto or off")
 	}
 	if n := len(c.Advertise); n > maxAdvertise {
 		return localapi.WithHint(fmt.Errorf("%d endpoints to advertise: at most %d can be", n, maxAdvertise), "name those that others reach best")
@@ -64,10 +73,13 @@ func (l *loop) keepSettings() {
 	if l.cfg.DNS != "" {
 		l.state.DNS = l.cfg.DNS
 	}
+	if l.cfg.MDNS != "" {
+		l.state.MDNS = l.cfg.MDNS
+	}
 	if l.cfg.Advertise != nil {
 		l.state.Advertise = l.cfg.Advertise
 	}
-	if l.state.PortMapping != before.PortMapping || l.state.DNS != before.DNS || !slices.Equal(l.state.Advertise, before.Advertise) {
+	if l.state.PortMapping != before.PortMapping || l.state.DNS != before.DNS || l.state.MDNS != before.MDNS || !slices.Equal(l.state.Advertise, before.Advertise) {
 		l.saveState()
 	}
 }

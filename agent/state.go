@@ -49,6 +49,8 @@ type state struct {
 	PortMapping string `json:"port_mapping,omitempty"`
 	// DNS is what was last asked for; "" and "auto" are the same.
 	DNS string `json:"dns,omitempty"`
+	// MDNS is what was last asked for; "" and "auto" are the same.
+	MDNS string `json:"mdns,omitempty"`
 	// Advertise are the endpoints that the owner forwards.
 	Advertise []netip.AddrPort `json:"advertise,omitempty"`
 	// Services are what this host announces, and Published what the hub may have.

@@ -81,7 +81,9 @@ func (v *view) status(now time.Time, paths punch.Status, stats map[tunnel.Key]tu
 	if v.netmap != nil {
 		s.Self.Name, s.Self.Addresses, s.DNS.Zone = v.netmap.Self.Name, v.netmap.Self.Addresses, v.netmap.Mesh.Zone
 		for _, p := range v.netmap.Sorted() {
-			s.Peers = append(s.Peers, peerStatus(p, paths.Peers[p.Key], stats[p.Key]))
+			peer := peerStatus(p, paths.Peers[p.Key], stats[p.Key])
+			peer.LAN = v.plane != nil && v.plane.lan.has(p.Key)
+			s.Peers = append(s.Peers, peer)
 		}
 	}
 	return s

@@ -2,6 +2,7 @@ package netcfg
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -12,6 +13,7 @@ type link struct {
 	kind     string // netlink's: "device", "veth", "bridge", "tuntap", "wireguard"...
 	running  bool   // up, and with a carrier
 	loopback bool
+	lan      bool // multicast, and more than one neighbour
 }
 
 // address is an address of a link.
@@ -54,4 +56,26 @@ func (l link) usable() bool {
 func (a address) usable() bool {
 	ip := a.prefix.Addr()
 	return !a.fading && ip.IsGlobalUnicast() && !ip.Is4In6() && ip != netip.AddrFrom4([4]byte{255, 255, 255, 255})
+}
+
+// interfaces are the LANs among links, by name, with their usable addresses.
+func interfaces(links map[int]link, all []address) []Interface {
+	var found []Interface
+	for index, l := range links {
+		if !l.usable() || !l.lan {
+			continue
+		}
+		i := Interface{Name: l.name}
+		for _, a := range all {
+			if a.link == index && a.usable() {
+				i.Addresses = append(i.Addresses, a.prefix.Addr())
+			}
+		}
+		if len(i.Addresses) > 0 {
+			slices.SortFunc(i.Addresses, netip.Addr.Compare)
+			found = append(found, i)
+		}
+	}
+	slices.SortFunc(found, func(a, b Interface) int { return strings.Compare(a.Name, b.Name) })
+	return found
 }

@@ -13,6 +13,7 @@ type Fake struct {
 	mu         sync.Mutex // guards following
 	addresses  []netip.Prefix
 	gateways   []Gateway
+	lan        []Interface
 	used       []taken
 	configured map[string]Config
 	calls      int // of Configure
@@ -34,6 +35,13 @@ func (f *Fake) SetGateways(g ...Gateway) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.gateways = g
+}
+
+// SetLAN is what LAN returns from now on. It fires no event.
+func (f *Fake) SetLAN(i ...Interface) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lan = i
 }
 
 // AddRoute lets Overlap find p on an interface.
@@ -91,6 +99,13 @@ func (f *Fake) Gateways() ([]Gateway, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.gateways), f.fail
+}
+
+// LAN returns what SetLAN was given.
+func (f *Fake) LAN() ([]Interface, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.lan), f.fail
 }
 
 // Overlap judges by the routes of AddRoute.

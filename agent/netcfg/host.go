@@ -13,6 +13,10 @@ type Host interface {
 	// IPv6 addresses that are tentative or deprecated. Sorted.
 	Addresses() ([]netip.Prefix, error)
 
+	// LAN returns the interfaces with neighbours who can be told something by
+	// multicast, and the addresses of each that Addresses would return. By name.
+	LAN() ([]Interface, error)
+
 	// Gateways returns the routers that packets leave this host by: one for IPv4,
 	// one for IPv6, or none where there is no default route, or it is a tunnel.
 	Gateways() ([]Gateway, error)
@@ -32,6 +36,12 @@ type Host interface {
 	// Watch calls changed, from one goroutine, for every change that matters, until
 	// ctx ends; then it returns nil. Changes within 100 ms are one event.
 	Watch(ctx context.Context, changed func(Event)) error
+}
+
+// Interface is one of the host's, with its usable addresses.
+type Interface struct {
+	Name      string
+	Addresses []netip.Addr // sorted
 }
 
 // Config is all that an interface of the mesh is to have.

@@ -51,6 +51,18 @@ func usableAddresses() ([]netip.Prefix, error) {
 	return slices.Compact(usable), nil
 }
 
+func (h *host) LAN() ([]Interface, error) {
+	links, err := listLinks()
+	if err != nil {
+		return nil, err
+	}
+	all, err := listAddresses()
+	if err != nil {
+		return nil, err
+	}
+	return interfaces(links, all), nil
+}
+
 func (h *host) Overlap(p netip.Prefix, ownInterface string) (string, bool, error) {
 	used, err := listTaken()
 	if err != nil {
@@ -77,6 +89,7 @@ func listLinks() (map[int]link, error) {
 			kind:     l.Type(),
 			running:  a.RawFlags&(unix.IFF_UP|unix.IFF_RUNNING) == unix.IFF_UP|unix.IFF_RUNNING,
 			loopback: a.RawFlags&unix.IFF_LOOPBACK != 0,
+			lan:      a.RawFlags&(unix.IFF_MULTICAST|unix.IFF_POINTOPOINT) == unix.IFF_MULTICAST,
 		}
 	}
 	return links, nil

@@ -22,6 +22,7 @@ func (unsupported) Addresses() ([]netip.Prefix, error) { return nil, errUnsuppor
 func (unsupported) Overlap(netip.Prefix, string) (string, bool, error) {
 	return "", false, errUnsupported
 }
+func (unsupported) LAN() ([]Interface, error)                { return nil, errUnsupported }
 func (unsupported) Gateways() ([]Gateway, error)             { return nil, errUnsupported }
 func (unsupported) Configure(string, Config) error           { return errUnsupported }
 func (unsupported) Remove(string) error                      { return errUnsupported }

@@ -21,7 +21,7 @@ import (
 // wishes is what `meshd up` was asked for.
 type wishes struct {
 	target
-	join, hostname, state, iface, backend, dns string
+	join, hostname, state, iface, backend, dns, mdns string
 
 	port        uint16
 	portMapping string
@@ -87,6 +87,7 @@ func (w *wishes) flags(cmd *cobra.Command) {
 	f.Var(&w.advertise, "advertise-endpoint", "`ADDR:PORT` outside that you forward to that port, several times if need be; they last until \"none\"")
 	f.StringVar(&w.backend, "backend", "auto", "`KIND` of WireGuard: auto, kernel or userspace")
 	f.StringVar(&w.dns, "dns", "", "`MODE` of names: auto makes them known to this machine's programs, off answers nobody; it lasts (default auto)")
+	f.StringVar(&w.mdns, "mdns", "", "`MODE` of finding members on the LAN by multicast DNS: auto or off; it lasts (default auto)")
 	f.BoolVar(&w.foreground, "foreground", false, "run the daemon here, and log to stderr")
 	f.DurationVar(&w.wait, "wait", 30*time.Second, "how long to wait until the mesh is up; 0 not at all")
 }
@@ -115,7 +116,7 @@ func (w *wishes) readJoin(s string) error {
 func (w *wishes) config(a *app) agent.Config {
 	return agent.Config{
 		Mesh: w.mesh, StateDir: w.state, Socket: w.path(), Interface: w.iface, Hostname: w.hostname, Port: w.port,
-		PortMapping: w.portMapping, Advertise: w.advertise, Backend: w.backend, DNS: w.dns, Join: w.join, Version: a.version, Log: a.logger(),
+		PortMapping: w.portMapping, Advertise: w.advertise, Backend: w.backend, DNS: w.dns, MDNS: w.mdns, Join: w.join, Version: a.version, Log: a.logger(),
 		// Who joins here and now wants to hear why not; a daemon that starts at
 		// boot goes on trying.
 		ExitOnFailure: w.join != "",
@@ -151,7 +152,7 @@ func (w *wishes) daemon(given []string) (daemon, error) {
 func settings(given []string) (late []string) {
 	for _, f := range given {
 		switch name, _, _ := strings.Cut(f, "="); name {
-		case "--interface", "--port", "--port-mapping", "--advertise-endpoint", "--backend", "--dns":
+		case "--interface", "--port", "--port-mapping", "--advertise-endpoint", "--backend", "--dns", "--mdns":
 			late = append(late, f)
 		}
 	}
