@@ -101,6 +101,9 @@ func (p pair) verdict() (why, advice string) {
 		return "the hub's relay is not reached, so " + p.name + " can't be told where this machine is", "check this machine's internet connection: meshd netcheck"
 	case p.hub == punch.ViaTLS:
 		return "UDP does not get out of the network of this machine", "have its firewall let UDP out"
+	case p.path.Reason == punch.NoData:
+		return "probes pass between here and " + p.name + ", but WireGuard's packets are dropped on the way: some network knows them by their shape",
+			"use another network here or at " + p.name + "; the relay hides their shape, and carries them until then"
 	case !outside(p.candidates):
 		return p.name + " was never seen by UDP from outside its network: it is blocked there", "have the firewall of " + p.name + "'s network let UDP out"
 	}

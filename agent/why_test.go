@@ -62,6 +62,11 @@ func TestVerdictOfThePeersSide(t *testing.T) {
 	for _, c := range []string{"192.168.1.2:7", "100.64.3.4:7", "[fe80::1]:7"} {
 		p.candidates = append(p.candidates, wire.Candidate{Kind: wire.Host, Addr: addrPort(c)})
 	}
+	muted := p
+	muted.online, muted.path.Reason, muted.candidates = true, punch.NoData, nil
+	if why, advice := muted.verdict(); !strings.Contains(why, "WireGuard's packets are dropped") || !strings.Contains(advice, "another network") {
+		t.Errorf("where data is dropped: %q, %q", why, advice)
+	}
 	if why, _ := p.verdict(); !strings.Contains(why, "never seen by UDP from outside") {
 		t.Errorf("private addresses alone: got %q", why)
 	}

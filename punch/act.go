@@ -44,6 +44,9 @@ func (l *loop) settleMember(now time.Time, m *member) {
 		l.settleTraffic(now, m)
 	}
 	if d := m.path.deadline(); !d.IsZero() && !now.Before(d) {
+		if m.path.trial.waits() {
+			l.takeTraffic(now, m)
+		}
 		l.step(m, timer{})
 	}
 	if d := m.detour.deadline(); !d.IsZero() && !now.Before(d) {
@@ -57,16 +60,21 @@ func (l *loop) settleTraffic(now time.Time, m *member) {
 	moved := m.flow.counters() != m.counted
 	switch {
 	case moved:
-		t := m.poll(now)
-		if m.choice.relay {
-			l.stepDetour(m, carried{sent: t.sent > 0, returned: t.returned > 0})
-		}
-		l.step(m, t)
+		l.takeTraffic(now, m)
 	case waited >= pollIdle && !m.attentive():
 		m.rest()
 	case waited >= pollTraffic && m.attentive():
 		m.polled = now
 	}
+}
+
+// takeTraffic reads the counters, and tells what moved.
+func (l *loop) takeTraffic(now time.Time, m *member) {
+	t := m.poll(now)
+	if m.choice.relay {
+		l.stepDetour(m, carried{sent: t.sent > 0, returned: t.returned > 0})
+	}
+	l.step(m, t)
 }
 
 // point swaps the way of a member's packets to its path's choice.

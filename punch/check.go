@@ -47,7 +47,10 @@ func (p *path) takeRelayed(now time.Time, m *wire.Message) {
 	switch m.Type {
 	case wire.Ping:
 		p.out = append(p.out, sendProbe{typ: wire.Pong, flags: wire.FlagRelayed, echo: m})
-		if m.Flags&wire.FlagSize == 0 {
+		switch {
+		case m.Flags&(wire.FlagTrial|wire.FlagMute) != 0:
+			p.takeTrial(now, m.Flags)
+		case m.Flags&wire.FlagSize == 0:
 			p.doubt(now) // who asks by relay is not sure of a direct path
 		}
 	case wire.Connect:
@@ -82,6 +85,9 @@ func (p *path) takeConnect(now time.Time, m *wire.Message) {
 // check is the triggered check (RFC 8445 §7.3.1.4): a route we are heard on is
 // probed at once, and may carry data before the answer is here.
 func (p *path) check(now time.Time, l *leg) {
+	if p.isMuted(now, l.addr) {
+		return
+	}
 	if p.healthy() {
 		if l != p.cur && (l.proven.IsZero() || now.Sub(l.proven) > provenFor) {
 			p.ping(now, l.route)
@@ -125,7 +131,9 @@ func (p *path) takePong(now time.Time, m *wire.Message, l *leg) {
 			part.heard, part.rtt, part.done = true, l.rtt.smooth, true
 		}
 	}
-	p.prove(now, l)
+	if !p.isMuted(now, l.addr) {
+		p.prove(now, l)
+	}
 }
 
 // prove notes that l carries both ways, and uses it if it is the best.

@@ -76,6 +76,9 @@ type (
 		received uint64 // came over the route in use
 		relayed  uint64 // came by relay …
 		returned uint64 // … by the one in use
+
+		straight uint64    // WireGuard's of any kind that came straight, by any route, ever
+		asking   time.Time // a handshake that we began waits for its answer since; zero: none does
 	}
 	// sendFailed: the system refused to send over the route in use.
 	sendFailed struct{}

@@ -18,6 +18,7 @@ type flow struct {
 	received atomic.Uint64 // packets that came over the direct route in use
 	relayed  atomic.Uint64 // packets that came by relay …
 	returned atomic.Uint64 // … those by the one in use
+	straight atomic.Uint64 // packets of any kind, even empty ones, that came by any direct route
 	failed   atomic.Bool   // the system refused a direct packet
 	tooLong  atomic.Bool   // … because of its length
 	awake    atomic.Bool   // the engine looks at the counters by itself
@@ -76,6 +77,7 @@ type flowRun struct {
 	flow *flow
 	live bool // from is the address in use, so that packets prove the path
 	n    int
+	all  int // the same with those by other routes, and empty ones
 }
 
 // direct finds the sender of a WireGuard packet by its address; nil: unknown.
@@ -87,6 +89,7 @@ func (r *flowRun) direct(t *table, from netip.AddrPort, b []byte) *flow {
 	}
 	if r.flow != nil {
 		r.flow.heard(b)
+		r.all++
 	}
 	if r.live && !isKeepalive(b) {
 		r.n++
@@ -95,6 +98,10 @@ func (r *flowRun) direct(t *table, from netip.AddrPort, b []byte) *flow {
 }
 
 func (r *flowRun) end() {
+	if r.all > 0 {
+		r.flow.straight.Add(uint64(r.all))
+		r.all = 0
+	}
 	if r.n > 0 {
 		r.m.count(r.flow, &r.flow.received, r.n)
 		r.n = 0

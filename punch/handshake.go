@@ -57,6 +57,14 @@ func (h *handshake) waiting(now time.Time, life time.Duration) []byte {
 	return nil
 }
 
+// asking is since when an initiation of ours waits for its answer; zero: none does.
+func (h *handshake) asking() time.Time {
+	if s := h.sent.Load(); s != nil && s.data[0] == typeInitiation {
+		return s.at
+	}
+	return time.Time{}
+}
+
 // crossed reports whether b is an initiation that lost against ours. Ours is
 // then sent again, for the way it took first may have led nowhere.
 func (f *flow) crossed(b []byte) bool {

@@ -68,6 +68,9 @@ type path struct {
 	rate    int        // of their probes, a second; below 0: none are made
 	wide    bool       // the peer's port block is not believed
 
+	trial trial                        // whether data comes through where probes do
+	muted map[netip.AddrPort]time.Time // where it was found not to, and until when to believe it
+
 	lastData    time.Time // sent to us for the peer
 	lastRelayed time.Time // moved by relay
 	standbyAt   time.Time
@@ -155,7 +158,7 @@ func (p *path) choice() choice {
 	case p.cur == nil:
 		return choice{route{}, true}
 	}
-	return choice{p.cur.route, !p.healthy()}
+	return choice{p.cur.route, !p.healthy() || p.trial.running()}
 }
 
 // healthy reports whether data goes over the route alone.
@@ -278,6 +281,9 @@ func (p *path) takeTraffic(now time.Time, ev traffic) {
 	if ev.relayed > 0 || ev.sent > 0 && p.cur == nil {
 		p.lastRelayed = now
 	}
+	if p.cur != nil {
+		p.trial.take(now, ev)
+	}
 	switch {
 	case p.cur == nil && ev.sent > 0:
 		p.wanted(now, "traffic")
@@ -309,6 +315,7 @@ func (p *path) run(now time.Time) {
 	p.runSearch(now)
 	p.runAttempt(now)
 	p.runWatch(now)
+	p.runTrial(now)
 	p.runStandby(now)
 }
 
@@ -391,6 +398,9 @@ func (p *path) deadline() time.Time {
 	d = earlier(d, p.tidyAt())
 	if p.cur != nil && !p.asleep {
 		d = earlier(d, p.watch.deadline())
+	}
+	if p.healthy() {
+		d = earlier(d, p.trial.deadline(p.trialRTT()))
 	}
 	return d
 }

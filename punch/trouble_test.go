@@ -69,6 +69,7 @@ func TestLoss(t *testing.T) {
 						x.sites[0].SetLink(nattest.Link{Delay: 10 * time.Millisecond, Loss: loss / 2, Jitter: 5 * time.Millisecond})
 					}
 					b.echo = echo
+					b.keeps.Store(true)
 					since := a.path(b).Since
 					a.stream(b, 20*time.Millisecond, 2*time.Minute)
 					if got := a.path(b); got.Path != ViaDirect || got.Since != since {

@@ -35,6 +35,7 @@ func (p *path) list(now time.Time) []target {
 			list = append(list, target{route: r, kind: wire.Observed})
 		}
 	}
+	list = slices.DeleteFunc(list, func(t target) bool { return p.isMuted(now, t.addr) })
 	return list[:min(len(list), maxTargets)]
 }
 
@@ -108,6 +109,11 @@ func (p *path) finish(now time.Time) {
 	verdict := p.try.verdict()
 	p.record(now, verdict)
 	p.reason = verdict
+	for a := range p.muted {
+		if p.isMuted(now, a) {
+			p.reason = NoData // that there was little left to try is no news
+		}
+	}
 	p.failures++
 	if p.hopeless() {
 		p.failures = max(p.failures, len(retries))

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -65,9 +66,14 @@ type agent struct {
 	end   context.CancelFunc
 	tasks sync.WaitGroup
 
+	drops atomic.Bool // its network drops what looks like WireGuard
+	dead  atomic.Bool // its tunnel takes packets and never answers
+	keeps atomic.Bool // its tunnel sends keepalives
+
 	mu   sync.Mutex // guards following
 	got  []arrival
 	echo bool
+	idle map[Key]bool // keepalives that are due
 }
 
 // arrival is a packet that the tunnel got.
@@ -162,7 +168,20 @@ func (a *agent) listen(addr netip.AddrPort) (Socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s, nil
+	return filtered{s, a}, nil
+}
+
+// filtered is a socket in a network that may know WireGuard by its shape.
+type filtered struct {
+	*nattest.Socket
+	a *agent
+}
+
+func (f filtered) Write(bufs [][]byte, to netip.AddrPort) error {
+	if f.a.drops.Load() && wire.IsWireGuard(bufs[0]) {
+		return nil
+	}
+	return f.Socket.Write(bufs, to)
 }
 
 // publish brings the agent's addresses to the others, as the coordinator would.
@@ -238,9 +257,41 @@ func (a *agent) arrived(e *Engine, b []byte, from Key) {
 	a.got = append(a.got, arrival{from, n, time.Now()})
 	echo := a.echo && b[16] == 0
 	a.mu.Unlock()
-	if echo {
+	switch {
+	case a.dead.Load():
+	case b[0] == typeInitiation && a.keeps.Load():
+		e.Send(from, [][]byte{handshakeOf(typeResponse)})
+	case echo:
 		e.Send(from, [][]byte{packet(n, true)})
+	case a.keeps.Load() && len(b) > 32:
+		a.keepalive(e, from)
 	}
+}
+
+// keepalive says something within 10 s after data came.
+func (a *agent) keepalive(e *Engine, to Key) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.idle[to] {
+		return
+	}
+	if a.idle == nil {
+		a.idle = make(map[Key]bool)
+	}
+	a.idle[to] = true
+	time.AfterFunc(10*time.Second, func() {
+		a.mu.Lock()
+		a.idle[to] = false
+		a.mu.Unlock()
+		e.Send(to, [][]byte{append([]byte{4, 0, 0, 0}, make([]byte, 28)...)})
+	})
+}
+
+// handshakeOf is a message of WireGuard's handshake.
+func handshakeOf(kind byte) []byte {
+	b := make([]byte, map[byte]int{typeInitiation: 148, typeResponse: 92}[kind])
+	b[0] = kind
+	return b
 }
 
 // send sends one numbered packet.

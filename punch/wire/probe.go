@@ -81,6 +81,11 @@ const (
 	// FlagSize marks a PING that measures how large a datagram its way carries. It
 	// says nothing of other ways.
 	FlagSize = 1 << 5
+	// FlagTrial marks a relayed PING: "none of your WireGuard packets came straight,
+	// send both ways for a while, and so do I".
+	FlagTrial = 1 << 6
+	// FlagMute marks another one: "they came by relay, and still none straight".
+	FlagMute = 1 << 7
 )
 
 // Message is an opened probe. Boot and Seq together let the receiver refuse
