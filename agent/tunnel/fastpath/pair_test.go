@@ -3,6 +3,7 @@ package fastpath
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"net"
 	"net/netip"
@@ -36,6 +37,7 @@ type end struct {
 	path    *Path // nil: stock
 	from    *borrowed
 	far     *end
+	others  []*end       // ends that this one has besides
 	skew    atomic.Int64 // what the path's clock is ahead
 
 	out, in chan []byte // packets from and to the host
@@ -101,11 +103,17 @@ func (e *end) start(fast bool) {
 		e.dev = device.NewDevice((*memTUN)(e), (*memBind)(e), log)
 	}
 	e.t.Cleanup(e.stop)
+	e.dev.DisableSomeRoamingForBrokenMobileSemantics()
 	e.from = &borrowed{l, e.dev}
-	e.set("private_key=%x\npublic_key=%x\nendpoint=1\nallowed_ip=%v/32\nallowed_ip=%v/128\n", e.private, e.far.key, e.far.addr4, e.far.addr6)
+	e.set("private_key=%x\n%s", e.private, describe(e.far))
 	if err := e.dev.Up(); err != nil {
 		e.t.Fatal(err)
 	}
+}
+
+// describe is a peer in the device's language.
+func describe(e *end) string {
+	return fmt.Sprintf("public_key=%x\nendpoint=%x\nallowed_ip=%v/32\nallowed_ip=%v/128\n", e.key, e.key, e.addr4, e.addr6)
 }
 
 func (e *end) stop() {
@@ -140,7 +148,7 @@ func (e *end) onWire(tap func(b []byte) bool) {
 	e.tap = tap
 }
 
-func (e *end) send(bufs [][]byte) {
+func (e *end) send(to *end, bufs [][]byte) {
 	for _, b := range bufs {
 		b = bytes.Clone(b)
 		e.mu.Lock()
@@ -148,7 +156,7 @@ func (e *end) send(bufs [][]byte) {
 		pass := e.tap == nil || e.tap(b)
 		e.mu.Unlock()
 		if pass {
-			e.far.deliver(b)
+			to.deliver(b)
 		}
 	}
 }
@@ -333,11 +341,13 @@ func (m *memTransport) Views() []func([][]byte, []Key) (int, error) {
 }
 
 func (m *memTransport) Send(peer Key, bufs [][]byte) error {
-	if peer != m.far.key {
-		return fmt.Errorf("sent to %x, who is nobody", peer)
+	for _, to := range append([]*end{m.far}, m.others...) {
+		if to.key == peer {
+			(*end)(m).send(to, bufs)
+			return nil
+		}
 	}
-	(*end)(m).send(bufs)
-	return nil
+	return fmt.Errorf("sent to %x, who is nobody", peer)
 }
 
 func (m *memTransport) Close() error { m.close(); return nil }
@@ -353,7 +363,7 @@ func (m *memBind) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
 	receive := m.path.Receivers()[0]
 	return []conn.ReceiveFunc{func(bufs [][]byte, sizes []int, eps []conn.Endpoint) (int, error) {
 		n, err := receive(bufs, sizes, make([]Key, 1))
-		eps[0] = somewhere{}
+		eps[0] = somewhere{m.far.key}
 		return n, err
 	}}, port, nil
 }
@@ -361,18 +371,18 @@ func (m *memBind) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
 func (m *memBind) receive(bufs [][]byte, sizes []int, eps []conn.Endpoint) (int, error) {
 	select {
 	case b := <-m.wire:
-		sizes[0], eps[0] = copy(bufs[0], b), somewhere{}
+		sizes[0], eps[0] = copy(bufs[0], b), somewhere{m.far.key}
 		return 1, nil
 	case <-m.closed:
 		return 0, net.ErrClosed
 	}
 }
 
-func (m *memBind) Send(bufs [][]byte, _ conn.Endpoint) error {
+func (m *memBind) Send(bufs [][]byte, to conn.Endpoint) error {
 	if m.path != nil {
-		return m.path.Send(m.far.key, bufs)
+		return m.path.Send(to.(somewhere).key, bufs)
 	}
-	(*end)(m).send(bufs)
+	(*end)(m).send(m.far, bufs)
 	return nil
 }
 
@@ -388,12 +398,18 @@ func (m *memBind) Close() error {
 	return nil
 }
 
-func (m *memBind) ParseEndpoint(string) (conn.Endpoint, error) { return somewhere{}, nil }
-func (m *memBind) SetMark(uint32) error                        { return nil }
-func (m *memBind) BatchSize() int                              { return 1 }
+func (m *memBind) ParseEndpoint(s string) (conn.Endpoint, error) {
+	key, err := hex.DecodeString(s)
+	if err != nil {
+		return nil, err
+	}
+	return somewhere{Key(key)}, nil
+}
+func (m *memBind) SetMark(uint32) error { return nil }
+func (m *memBind) BatchSize() int       { return 1 }
 
-// somewhere is the one endpoint there is.
-type somewhere struct{}
+// somewhere is where a peer is.
+type somewhere struct{ key Key }
 
 func (somewhere) ClearSrc()           {}
 func (somewhere) SrcToString() string { return "" }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 
@@ -116,6 +117,11 @@ func (ss *sessions) sweepUntil(end <-chan struct{}) {
 	}
 }
 
+// yieldAfter is for how many packets a source may go on without a wait before
+// others get a turn: its system calls keep the processor, and with one processor
+// to run on nobody else would have it.
+const yieldAfter = 256
+
 // Errors of a source other than its end are met with patience, as they may pass.
 const (
 	maxFaults  = 10
@@ -125,6 +131,7 @@ const (
 // loop moves packets from a source to the TUN until the source is closed.
 func (in *inbound) loop(view func(packets [][]byte, peers []Key) (int, error)) {
 	packets, peers := make([][]byte, lentBatch), make([]Key, lentBatch)
+	turn := 0
 	for faults := 0; faults < maxFaults; {
 		n, err := view(packets, peers)
 		if errors.Is(err, net.ErrClosed) {
@@ -140,5 +147,9 @@ func (in *inbound) loop(view func(packets [][]byte, peers []Key) (int, error)) {
 		}
 		faults = 0
 		in.take(packets[:n], peers)
+		if turn += n; turn >= yieldAfter {
+			turn = 0
+			runtime.Gosched()
+		}
 	}
 }

@@ -79,6 +79,51 @@ func TestBundle(t *testing.T) {
 	a.pass(packet4(a, b, 2))
 }
 
+// One end with many others, whose packets come and go mixed.
+func TestManyPeers(t *testing.T) {
+	hub, first := newPair(t, true, true)
+	spokes := []*end{first}
+	for n := byte(3); n < 8; n++ {
+		s := newEnd(t, n)
+		s.far = hub
+		hub.others = append(hub.others, s)
+		spokes = append(spokes, s)
+	}
+	for i, s := range spokes[1:] {
+		hub.set("%s", describe(s))
+		s.start(i%2 == 0)
+	}
+	for _, s := range spokes {
+		s.pass(packet4(s, hub, 1))
+	}
+	const each = 30
+	var frames, sealed [][]byte
+	for n := range each {
+		for _, s := range spokes {
+			frames = append(frames, append(make([]byte, 10), packet4(hub, s, 1000+n)...))
+			sealed = append(sealed, s.forge(1<<32+2*uint64(n), packet4(s, hub, n)))
+			other := packet4(spokes[0], hub, n)
+			if s != spokes[0] { // whose address is not its to use
+				sealed = append(sealed, s.forge(1<<32+2*uint64(n)+1, other))
+			}
+		}
+	}
+	newOutbound(hub.path, hub.from).take(frames)
+	for _, s := range spokes {
+		for n := range each {
+			s.want(packet4(hub, s, 1000+n))
+		}
+	}
+	in := newInbound(hub.path, &sessions{from: hub.from, all: make(map[uint32]*session)}, hub.path.tun.NewWriter())
+	in.take(sealed, make([]Key, len(sealed)))
+	for n := range each {
+		for _, s := range spokes {
+			hub.want(packet4(s, hub, n))
+		}
+	}
+	first.pass(packet4(first, hub, 2))
+}
+
 // More than fits into the arena or one call of the transport.
 func TestManyPackets(t *testing.T) {
 	a, b := newPair(t, true, true)

@@ -293,7 +293,7 @@ func TestRemovedPeer(t *testing.T) {
 	b.set("public_key=%x\nremove=true\n", a.key)
 	b.deliver(sealed)
 	newOutbound(b.path, b.from).take([][]byte{append(make([]byte, 10), packet4(b, a, 5)...)}) // to nobody
-	b.set("public_key=%x\nendpoint=1\nallowed_ip=%v/32\n", a.key, a.addr4)
+	b.set("%s", describe(a))
 	if b.peer() == peer {
 		t.Fatal("the peer was not removed")
 	}
