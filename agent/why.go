@@ -139,7 +139,11 @@ func (p pair) failed() (why, advice string) {
 	case crossing == punch.CrossSearched && last.Strategy == "":
 		return "one NAT picks ports at random, and has not been searched lately: that is done seldom, to spare routers", fmt.Sprintf(mapAPort, p.name)
 	case crossing == punch.CrossSearched:
-		return fmt.Sprintf("one NAT picks ports at random, and the search did not meet one (%d probes, %d sockets)", last.Spent, last.Sockets),
+		spent := fmt.Sprintf("%d probes", last.Spent)
+		if last.Sockets > 0 {
+			spent += fmt.Sprintf(", %d sockets", last.Sockets)
+		}
+		return fmt.Sprintf("one NAT picks ports at random, and the search did not meet one (%s)", spent),
 			fmt.Sprintf(mapAPort, p.name)
 	case crossing == punch.CrossPredicted:
 		return "the ports of a symmetric NAT were not where they were predicted: others use it, too", fmt.Sprintf(mapAPort, p.name)

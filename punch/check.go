@@ -127,7 +127,14 @@ func (p *path) takePong(now time.Time, m *wire.Message, l *leg) {
 	l.rtt.sample(now.Sub(asked.at))
 	l.proven, l.pong = now, stamp{m.Boot, m.Seq}
 	if p.try != nil {
-		if part := p.try.find(l.route); part != nil {
+		part := p.try.find(l.route)
+		if part == nil && p.search != nil { // one of the search's own probes hit
+			p.try.add(now, target{route: l.route, kind: wire.Observed}, 0)
+			part = p.try.find(l.route)
+			part.sent = 1
+			p.search.spent--
+		}
+		if part != nil {
 			part.heard, part.rtt, part.done = true, l.rtt.smooth, true
 		}
 	}

@@ -127,9 +127,18 @@ func meet(t *testing.T, w *world, x, y nattest.Kind, want string) {
 		t.Errorf("crossed %q, want %q", got, want)
 		w.explain()
 	}
+	for _, p := range []PeerStatus{a.path(b), b.path(a)} {
+		if p.Path == ViaDirect && !slices.ContainsFunc(p.Attempts, func(x Attempt) bool { return x.tried(p.Addr) }) {
+			t.Errorf("%v is used, and in no attempt: %+v", p.Addr, p.Attempts)
+		}
+	}
 	if n := len(a.arrivals()); n < 400 {
 		t.Errorf("%d answers, want 400", n)
 	}
+}
+
+func (a Attempt) tried(addr netip.AddrPort) bool {
+	return slices.ContainsFunc(a.Tried, func(t Tried) bool { return t.Addr == addr && t.Heard })
 }
 
 // probes sums up what the attempts at a path sent.

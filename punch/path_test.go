@@ -476,6 +476,26 @@ func TestPrePunchYields(t *testing.T) {
 	}
 }
 
+// TestMappedIsHope: two hard NATs, one at random, give up early; not if a gateway
+// mapped a port.
+func TestMappedIsHope(t *testing.T) {
+	hard := wire.NAT{Mapping: wire.AddressPortDependent, Filtering: wire.AddressPortDependent, Allocation: wire.Random}
+	for _, mapped := range []bool{false, true} {
+		s := newStage(t, true)
+		own := s.p.self
+		own.nat = hard
+		s.event(own)
+		cs := slices.Clone(theirCans)
+		if mapped {
+			cs = append(cs, wire.Candidate{Kind: wire.Mapped, Addr: ap("203.0.113.9:5000")})
+		}
+		s.event(peerChanged{candidates: cs, nat: hard, online: true})
+		if got := s.p.hopeless(); got == mapped {
+			t.Errorf("mapped %v: hopeless %v", mapped, got)
+		}
+	}
+}
+
 // TestLateCall: a CONNECT that the peer sent before it answered directly is no
 // reason to send data both ways again; a later one is.
 func TestLateCall(t *testing.T) {

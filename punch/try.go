@@ -125,9 +125,17 @@ func (p *path) finish(now time.Time) {
 }
 
 // hopeless reports whether both NATs map by destination and one of them at
-// random, so that neither side can be told where to send.
+// random, so that neither side can be told where to send. A port that a gateway
+// mapped, here or there, is behind neither.
 func (p *path) hopeless() bool {
+	if hasMapped(p.self.candidates) || hasMapped(p.called) || hasMapped(p.peer.candidates) {
+		return false
+	}
 	return dependent(p.self.nat.Mapping) && dependent(p.peer.nat.Mapping) && p.planned().strategy == plain && !p.unclear()
+}
+
+func hasMapped(cs []wire.Candidate) bool {
+	return slices.ContainsFunc(cs, func(c wire.Candidate) bool { return c.Kind == wire.Mapped })
 }
 
 func dependent(b wire.Behaviour) bool {

@@ -181,7 +181,7 @@ func TestWhy(t *testing.T) {
 		  198.51.100.30:41641  reflexive  8       yes    23ms
 
 		5s ago, for 5s, because of "retry": running
-		  search (birthday): 420 probes from 1 socket
+		  search (birthday): 420 probes from 1 socket opened for it
 	`, "")
 	for _, tt := range []struct {
 		path, endpoint, want string

@@ -78,7 +78,11 @@ func (a *app) printAttempt(at localapi.Attempt) {
 	took := seconds(at.Took / 1000).Round(100 * time.Millisecond)
 	fmt.Fprintf(a.stdout, "%s ago, for %v, because of %q: %s\n", a.since(at.At), took, at.Cause, at.Verdict)
 	if at.Strategy != "" {
-		fmt.Fprintf(a.stdout, "  search (%s): %s from %s\n", at.Strategy, plural(at.Spent, "probe"), plural(at.Sockets, "socket"))
+		from := "the usual socket, into the ports of the other side"
+		if at.Sockets > 0 {
+			from = plural(at.Sockets, "socket") + " opened for it"
+		}
+		fmt.Fprintf(a.stdout, "  search (%s): %s from %s\n", at.Strategy, plural(at.Spent, "probe"), from)
 	}
 	if len(at.Tried) == 0 {
 		return
