@@ -62,6 +62,14 @@ type Config struct {
 	// Nil: those of last time; empty: none.
 	Advertise []netip.AddrPort
 
+	// Relay says whether this host relays for members that can't reach each other
+	// directly: "auto" (if anyone can reach it), "on", "off"; "": as last time, at
+	// first auto.
+	Relay string
+	// UseRelays says whether other members may relay for this host: "on", "off";
+	// "": as last time, at first on.
+	UseRelays string
+
 	Version string
 	Log     *slog.Logger // nil: none
 

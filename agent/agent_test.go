@@ -577,6 +577,8 @@ func TestNewRefuses(t *testing.T) {
 		{"upper case", Config{Mesh: "Home"}, `"Home"`},
 		{"dns", Config{DNS: "perhaps"}, `"perhaps"`},
 		{"port mapping", Config{PortMapping: "maybe"}, `"maybe"`},
+		{"relay", Config{Relay: "maybe"}, `"maybe"`},
+		{"use of relays", Config{UseRelays: "auto"}, `"auto"`},
 		{"advertise", Config{Advertise: make([]netip.AddrPort, 9)}, "9 endpoints"},
 		{"join", Config{Join: "meshd2:x"}, "meshd"},
 	} {

@@ -97,6 +97,8 @@ func (l *loop) tryPort(port uint16, backend string, dial dialer) (Puncher, error
 		Interfaces:    l.cfg.Host.Addresses,
 		Advertise:     l.state.Advertise,
 		Publish:       l.local.set,
+		Offer:         offers[l.state.Relay],
+		HubOnly:       l.state.UseRelays == relayOff,
 		ClockOffset:   l.state.ClockOffset,
 		DialWebSocket: dial,
 		Log:           l.log,

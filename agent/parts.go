@@ -23,7 +23,7 @@ func punchPeers(m *Netmap, blind bool) []punch.Peer {
 		peers = append(peers, punch.Peer{
 			Plain: p.Plain,
 			Key:   p.Key, Name: p.Name, Relay: p.ID, Candidates: p.Candidates, Generation: p.Generation, NAT: p.NAT,
-			Online: p.Online || blind,
+			Online: p.Online || blind, Relays: p.Relay,
 		})
 	}
 	return peers

@@ -40,6 +40,9 @@ func (c Config) checkSettings() error {
 	if m := c.MDNS; m != "" && m != mdnsAuto && m != mdnsOff {
 		return localapi.WithHint(fmt.Errorf("mdns mode %q is unknown", m), "use auto or off")
 	}
+	if err := c.checkRelaying(); err != nil {
+		return err
+	}
 	if n := len(c.Advertise); n > maxAdvertise {
 		return localapi.WithHint(fmt.Errorf("%d endpoints to advertise: at most %d can be", n, maxAdvertise), "name those that others reach best")
 	}
@@ -76,10 +79,11 @@ func (l *loop) keepSettings() {
 	if l.cfg.MDNS != "" {
 		l.state.MDNS = l.cfg.MDNS
 	}
+	relaying := l.keepRelaying()
 	if l.cfg.Advertise != nil {
 		l.state.Advertise = l.cfg.Advertise
 	}
-	if l.state.PortMapping != before.PortMapping || l.state.DNS != before.DNS || l.state.MDNS != before.MDNS || !slices.Equal(l.state.Advertise, before.Advertise) {
+	if relaying || l.state.PortMapping != before.PortMapping || l.state.DNS != before.DNS || l.state.MDNS != before.MDNS || !slices.Equal(l.state.Advertise, before.Advertise) {
 		l.saveState()
 	}
 }

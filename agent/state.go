@@ -53,6 +53,9 @@ type state struct {
 	MDNS string `json:"mdns,omitempty"`
 	// Advertise are the endpoints that the owner forwards.
 	Advertise []netip.AddrPort `json:"advertise,omitempty"`
+	// Relay and UseRelays are what was last asked for; "" is auto, and on.
+	Relay     string `json:"relay,omitempty"`
+	UseRelays string `json:"use_relays,omitempty"`
 	// Services are what this host announces, and Published what the hub may have.
 	Services  []dnssd.Service `json:"services,omitempty"`
 	Published []dnssd.Service `json:"published,omitempty"`

@@ -78,6 +78,9 @@ func (v *view) status(now time.Time, paths punch.Status, stats map[tunnel.Key]tu
 		v.plane.names.status(&s)
 		s.Self.Endpoints = endpoints(paths.Local.Candidates, v.plane.mapped.list())
 	}
+	if paths.Local.Relays {
+		s.Relaying = &localapi.Relaying{Packets: paths.Relay.Packets, Bytes: paths.Relay.Bytes, Dropped: paths.Relay.Dropped}
+	}
 	if v.netmap != nil {
 		s.Self.Name, s.Self.Addresses, s.DNS.Zone = v.netmap.Self.Name, v.netmap.Self.Addresses, v.netmap.Mesh.Zone
 		for _, p := range v.netmap.Sorted() {
@@ -119,7 +122,7 @@ func (v *view) hubStatus(h punch.HubStatus) localapi.Hub {
 func peerStatus(p Peer, path punch.PeerStatus, stats tunnel.Stats) localapi.Peer {
 	s := localapi.Peer{
 		Name: p.Name, Key: p.Key.String(), Addresses: p.Addresses, Online: p.Online, AllowedIPs: p.AllowedIPs,
-		Path: path.Path.String(), Since: path.Since, Reason: path.Reason, RTT: ms(path.RTT),
+		Path: path.Path.String(), Relay: path.Relay, Since: path.Since, Reason: path.Reason, RTT: ms(path.RTT),
 		LastHandshake: stats.LastHandshake, RxBytes: stats.RxBytes, TxBytes: stats.TxBytes,
 	}
 	if path.Addr.IsValid() {
@@ -132,7 +135,10 @@ func peerStatus(p Peer, path punch.PeerStatus, stats tunnel.Stats) localapi.Peer
 }
 
 func pingReply(p Peer, pong punch.Pong) localapi.PingReply {
-	r := localapi.PingReply{Peer: p.Name, Path: pong.Via.String(), Via: pong.Via.String(), RTT: ms(pong.RTT)}
+	r := localapi.PingReply{Peer: p.Name, Path: pong.Via.String(), Via: pong.Via.String(), Relay: pong.Relay, RTT: ms(pong.RTT)}
+	if r.Relay != "" {
+		r.Via += " " + r.Relay
+	}
 	if len(p.Addresses) > 0 {
 		r.Addr = p.Addresses[0]
 	}

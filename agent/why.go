@@ -47,7 +47,7 @@ func whyView(p Peer, s punch.Status) localapi.Why {
 	c := pair{name: p.Name, online: p.Online, self: s.Local, peer: nat, candidates: p.Candidates, hub: s.Hub.Via, path: path}
 	peer := peerStatus(p, path, tunnel.Stats{})
 	w := localapi.Why{
-		Peer: p.Name, Path: peer.Path, Endpoint: peer.Endpoint, Since: peer.Since, Reason: peer.Reason, RTT: peer.RTT, MTU: peer.MTU,
+		Peer: p.Name, Path: peer.Path, Relay: peer.Relay, Endpoint: peer.Endpoint, Since: peer.Since, Reason: peer.Reason, RTT: peer.RTT, MTU: peer.MTU,
 		SelfNAT: selfView(s.Local, s.Hub), PeerNAT: natView(nat), Crossing: punch.Cross(s.Local.NAT, nat).String(),
 		Attempts: []localapi.Attempt{},
 	}
@@ -97,7 +97,7 @@ func (p pair) verdict() (why, advice string) {
 		return "direct" + p.crossed(), ""
 	case !p.online:
 		return p.name + " is offline", "start it there: meshd up"
-	case p.hub == punch.ViaNone:
+	case p.hub == punch.ViaNone && p.path.Path == punch.ViaNone:
 		return "the hub's relay is not reached, so " + p.name + " can't be told where this machine is", "check this machine's internet connection: meshd netcheck"
 	case p.hub == punch.ViaTLS:
 		return "UDP does not get out of the network of this machine", "have its firewall let UDP out"

@@ -32,6 +32,8 @@ func TestVerdict(t *testing.T) {
 		{"found by a search", home, random, punch.ViaRelay, punch.PeerStatus{Path: punch.ViaDirect, Attempts: searched},
 			"across a symmetric NAT (birthday, 1200 probes)", ""},
 		{"hub away", home, home, punch.ViaNone, punch.PeerStatus{}, "relay is not reached", "meshd netcheck"},
+		{"hub away, a member relays", random, random, punch.ViaNone, punch.PeerStatus{Path: punch.ViaRelay, Relay: "attic", Attempts: failed},
+			"and each picks it at random", "UPnP"},
 		{"UDP blocked here", home, home, punch.ViaTLS, punch.PeerStatus{Path: punch.ViaTLS}, "network of this machine", "let UDP out"},
 		{"two random ones", random, random, punch.ViaRelay, punch.PeerStatus{Path: punch.ViaRelay, Attempts: failed}, "and each picks it at random", "UPnP"},
 		{"random there", step, random, punch.ViaRelay, punch.PeerStatus{Attempts: failed}, "and that of nas picks it at random", "--advertise-endpoint"},

@@ -57,7 +57,8 @@ type NetcheckServer struct {
 // Fields are added, never renamed or removed.
 type Why struct {
 	Peer     string    `json:"peer"`
-	Path     string    `json:"path"` // direct, relay, tls, none
+	Path     string    `json:"path"`            // direct, relay, tls, none
+	Relay    string    `json:"relay,omitempty"` // the member that relays; "": the coordinator does
 	Endpoint string    `json:"endpoint"`
 	Since    time.Time `json:"since,omitzero"`
 	Reason   string    `json:"reason"` // the engine's, for Path

@@ -34,6 +34,15 @@ type Status struct {
 	Health  []string `json:"health"`
 	Failure *Error   `json:"failure,omitempty"` // why State is failed
 	DNS     DNS      `json:"dns"`
+	// Relaying is set while this machine offers to relay for other members.
+	Relaying *Relaying `json:"relaying,omitempty"`
+}
+
+// Relaying is what this machine has relayed for other members since its start.
+type Relaying struct {
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
+	Dropped uint64 `json:"dropped"` // packets over the limit, or for whom there is no direct path
 }
 
 // Self is this machine as a member.
@@ -74,8 +83,9 @@ type Peer struct {
 	Key           string         `json:"key"`
 	Addresses     []netip.Addr   `json:"addresses"`
 	Online        bool           `json:"online"`
-	Path          string         `json:"path"`     // direct, relay, tls, none
-	Endpoint      string         `json:"endpoint"` // "ip:port" of a direct path
+	Path          string         `json:"path"`            // direct, relay, tls, none
+	Relay         string         `json:"relay,omitempty"` // the member that relays; "": the coordinator does
+	Endpoint      string         `json:"endpoint"`        // "ip:port" of a direct path
 	Since         time.Time      `json:"since,omitzero"`
 	Reason        string         `json:"reason"` // why this path
 	RTT           float64        `json:"rtt_ms"`
@@ -119,8 +129,10 @@ type PingReply struct {
 	Peer string     `json:"peer"`
 	Addr netip.Addr `json:"addr"`
 	Path string     `json:"path"` // direct, relay, tls
-	Via  string     `json:"via"`  // "203.0.113.9:41641" or "relay"
-	RTT  float64    `json:"rtt_ms"`
+	Via  string     `json:"via"`  // "203.0.113.9:41641", "relay", "relay nas" or "tls"
+	// Relay is the member that relayed the answer; "": the coordinator did, or nobody.
+	Relay string  `json:"relay,omitempty"`
+	RTT   float64 `json:"rtt_ms"`
 }
 
 // Version is the answer to GET /version.

@@ -48,6 +48,21 @@ func TestStatus(t *testing.T) {
 		health: coordinator away since noon: no answer
 	`, "")
 	b.do(t, "peers --json", 0, "[]", "")
+
+	s = running()
+	s.Relaying = &localapi.Relaying{Packets: 9, Bytes: 5 << 20}
+	s.Peers[0].Path, s.Peers[0].Relay, s.Peers[0].Endpoint = "relay", "attic", ""
+	s.Peers = s.Peers[:1]
+	b.daemon.status = s
+	b.do(t, "status", 0, `
+		laptop  100.96.0.7, fd12::7  on meshd0 (userspace)
+		hub: https://hub.example:443, connected for 3m, 12ms, relay by UDP
+		NAT: endpoint-independent mapping
+		relays for members that can't reach each other: 5.0 MiB so far
+
+		NAME  ADDRESS     PATH         SINCE  RTT    RECEIVED  SENT     HANDSHAKE  WHY
+		nas   100.96.0.2  relay attic  1h     4.6ms  1.0 MiB   2.3 KiB  45s ago    pong
+	`, "")
 }
 
 func TestStatusOfAMeshThatIsNotUp(t *testing.T) {

@@ -19,8 +19,8 @@ func (a *app) statusCommand() *cobra.Command {
 		Long: `Show this machine, its coordinator and its peers: who is reached by which path,
 since when and why, and what is wrong if anything is.
 
-PATH is direct with the peer's address, relay (by the coordinator, over UDP), tls
-(the same over TCP), or none. The exit code is 1 unless the mesh is up.`,
+PATH is direct with the peer's address, relay (by the coordinator, over UDP), relay
+with the name of the member that relays, tls (by the coordinator, over TCP), or none. The exit code is 1 unless the mesh is up.`,
 		Example: `  meshd status
   meshd status --json | jq -r '.peers[] | select(.path != "direct") | .name'`,
 		Args: arguments(0, 0, ""),
@@ -62,6 +62,9 @@ func (a *app) printStatus(s localapi.Status) {
 		if e.Kind == "mapped" {
 			fmt.Fprintf(a.stdout, "forwarded: %s\n", forwardWords(e))
 		}
+	}
+	if r := s.Relaying; r != nil {
+		fmt.Fprintf(a.stdout, "relays for members that can't reach each other: %s so far\n", size(r.Bytes))
 	}
 	for _, h := range s.Health {
 		fmt.Fprintf(a.stdout, "health: %s\n", h)
@@ -134,6 +137,8 @@ func pathWords(p localapi.Peer) string {
 		return "none (offline)"
 	case p.Path == "":
 		return "none"
+	case p.Relay != "":
+		return p.Path + " " + p.Relay
 	}
 	return p.Path
 }

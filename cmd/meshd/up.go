@@ -25,6 +25,8 @@ type wishes struct {
 
 	port        uint16
 	portMapping string
+	relay       string
+	useRelays   string
 	advertise   endpoints
 	foreground  bool
 	wait        time.Duration
@@ -85,6 +87,8 @@ func (w *wishes) flags(cmd *cobra.Command) {
 	f.Uint16Var(&w.port, "port", 0, "UDP `PORT`; it lasts (default one chosen at the first start)")
 	f.StringVar(&w.portMapping, "port-mapping", "", "`MODE` of asking gateways to forward that port: auto or off; it lasts (default auto)")
 	f.Var(&w.advertise, "advertise-endpoint", "`ADDR:PORT` outside that you forward to that port, several times if need be; they last until \"none\"")
+	f.StringVar(&w.relay, "relay", "", "`MODE` of relaying for other members: auto (if anyone can reach this machine), on or off; it lasts (default auto)")
+	f.StringVar(&w.useRelays, "use-relays", "", "`MODE` of having members relay: on, or off for the coordinator alone; it lasts (default on)")
 	f.StringVar(&w.backend, "backend", "auto", "`KIND` of WireGuard: auto, kernel or userspace")
 	f.StringVar(&w.dns, "dns", "", "`MODE` of names: auto makes them known to this machine's programs, off answers nobody; it lasts (default auto)")
 	f.StringVar(&w.mdns, "mdns", "", "`MODE` of finding members on the LAN by multicast DNS: auto or off; it lasts (default auto)")
@@ -116,7 +120,7 @@ func (w *wishes) readJoin(s string) error {
 func (w *wishes) config(a *app) agent.Config {
 	return agent.Config{
 		Mesh: w.mesh, StateDir: w.state, Socket: w.path(), Interface: w.iface, Hostname: w.hostname, Port: w.port,
-		PortMapping: w.portMapping, Advertise: w.advertise, Backend: w.backend, DNS: w.dns, MDNS: w.mdns, Join: w.join, Version: a.version, Log: a.logger(),
+		PortMapping: w.portMapping, Relay: w.relay, UseRelays: w.useRelays, Advertise: w.advertise, Backend: w.backend, DNS: w.dns, MDNS: w.mdns, Join: w.join, Version: a.version, Log: a.logger(),
 		// Who joins here and now wants to hear why not; a daemon that starts at
 		// boot goes on trying.
 		ExitOnFailure: w.join != "",
@@ -152,7 +156,7 @@ func (w *wishes) daemon(given []string) (daemon, error) {
 func settings(given []string) (late []string) {
 	for _, f := range given {
 		switch name, _, _ := strings.Cut(f, "="); name {
-		case "--interface", "--port", "--port-mapping", "--advertise-endpoint", "--backend", "--dns", "--mdns":
+		case "--interface", "--port", "--port-mapping", "--advertise-endpoint", "--relay", "--use-relays", "--backend", "--dns", "--mdns":
 			late = append(late, f)
 		}
 	}

@@ -66,6 +66,9 @@ func (a *app) pathSentence(w localapi.Why) string {
 	case "direct":
 		return fmt.Sprintf("direct by %s for %s, %s", w.Endpoint, a.since(w.Since), millis(w.RTT))
 	case "relay":
+		if w.Relay != "" {
+			return fmt.Sprintf("by %s as relay for %s, %s", w.Relay, a.since(w.Since), millis(w.RTT))
+		}
 		return fmt.Sprintf("by the hub's relay for %s", a.since(w.Since))
 	case "tls":
 		return fmt.Sprintf("by the hub's relay over TLS for %s", a.since(w.Since))
