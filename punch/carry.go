@@ -181,6 +181,13 @@ func (l *loop) legBy(m *member, by Key) *relayLeg {
 func (l *loop) sendByRelay(m *member, a sendProbe, b []byte) {
 	bufs := [][]byte{b}
 	switch {
+	case a.flags&wire.FlagSize != 0 && a.typ == wire.Ping: // of one relay, not of two
+		if c := m.detour.cur; c != nil {
+			if leg := l.legBy(m, c.key); leg != nil {
+				leg.send(bufs)
+			}
+		}
+		return
 	case a.typ == wire.Pong:
 		if leg := l.legBy(m, m.by); leg != nil {
 			leg.send(bufs)

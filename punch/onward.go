@@ -68,7 +68,7 @@ func (o *onward) begin(t *table, from netip.AddrPort, id wire.RelayID, kind wire
 	c, to := t.clients[from], t.ids[id]
 	o.from, o.id, o.kind, o.source, o.to = from, id, kind, c.flow, to
 	known := kind == wire.WireGuard || kind == wire.Probe
-	o.ok = known && c.flow != nil && c.id != 0 && to != nil && to != c.flow
+	o.ok = known && c.flow != nil && c.id != 0 && to != nil && to != c.flow && !to.plain
 	wire.PutHeader(o.head[:], wire.Header{Type: wire.Data, ID: c.id})
 }
 

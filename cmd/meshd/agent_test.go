@@ -60,8 +60,8 @@ func TestStatus(t *testing.T) {
 		NAT: endpoint-independent mapping
 		relays for members that can't reach each other: 5.0 MiB so far
 
-		NAME  ADDRESS     PATH         SINCE  RTT    RECEIVED  SENT     HANDSHAKE  WHY
-		nas   100.96.0.2  relay attic  1h     4.6ms  1.0 MiB   2.3 KiB  45s ago    pong
+		NAME  ADDRESS     PATH         SINCE  RTT    MTU   RECEIVED  SENT     HANDSHAKE  WHY
+		nas   100.96.0.2  relay attic  1h     4.6ms  1400  1.0 MiB   2.3 KiB  45s ago    pong
 	`, "")
 }
 
