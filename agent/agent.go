@@ -113,7 +113,9 @@ type Agent struct {
 	view  atomic.Pointer[view]
 	ups   chan upRequest
 	downs chan chan struct{}
-	ended chan struct{} // closed when the loop has ended
+
+	changes chan serviceChange
+	ended   chan struct{} // closed when the loop has ended
 }
 
 var meshName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
@@ -130,7 +132,7 @@ func New(c Config) (*Agent, error) {
 	if err := c.checkSettings(); err != nil {
 		return nil, err
 	}
-	a := &Agent{ups: make(chan upRequest), downs: make(chan chan struct{}), ended: make(chan struct{})}
+	a := &Agent{ups: make(chan upRequest), downs: make(chan chan struct{}), changes: make(chan serviceChange), ended: make(chan struct{})}
 	if c.Join != "" {
 		j, err := parseJoin(c.Join)
 		if err != nil {

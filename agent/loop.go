@@ -9,6 +9,7 @@ import (
 
 	"meshd/agent/localapi"
 	"meshd/coordinator/api"
+	"meshd/dnssd"
 	"meshd/punch"
 )
 
@@ -42,7 +43,8 @@ type loop struct {
 	name     string    // as the hub gave it, before there is a map
 	rebuilt  time.Time // when the mesh last broke
 	local    *latest[punch.Local]
-	services *latest[announced]    // of state.Services
+	services *latest[announced]    // as offered last
+	lan      []dnssd.Service       // republished from this host's LAN
 	moved    chan struct{}         // capacity 1: the way out of this host changed
 	marred   chan struct{}         // capacity 1: our interface is not as we made it
 	relays   []netip.AddrPort      // the hub's relay, as last resolved
@@ -69,7 +71,7 @@ func newLoop(a *Agent, f folder) (*loop, error) {
 	if l.identity, err = f.identity(); err != nil {
 		return nil, err
 	}
-	l.announce()
+	l.services.set(announced{services: l.state.Services, old: l.state.Published})
 	l.private, err = f.key()
 	return l, err
 }
@@ -106,6 +108,8 @@ func (l *loop) run(ctx context.Context, serve *task) error {
 			return nil
 		case req := <-l.ups:
 			err = l.up(ctx, req)
+		case c := <-l.changes:
+			l.changeServices(c)
 		case e := <-l.events:
 			err = l.react(ctx, e)
 		case addrs := <-l.resolved:

@@ -1,24 +1,82 @@
 package agent
 
 import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
+	"meshd/agent/localapi"
 	"meshd/dnssd"
 )
 
-// announce has the control connection publish the services of the state.
-func (l *loop) announce() {
-	l.services.set(announced{services: l.state.Services, old: l.state.Published})
-	l.local.poke()
+// Services of this host are in its state, and published with its endpoints by the
+// control connection. Those that it republishes from its LAN are not remembered:
+// they are as long as the LAN says so.
+
+// serviceChange is a wish of the local API about this host's services.
+type serviceChange struct {
+	change func(member, zone string, have []dnssd.Service) ([]dnssd.Service, error)
+	done   chan error // capacity 1
 }
 
-// settle notes which services the hub has now, so that it is asked later to
-// forget those that are announced no more.
+// changeServices carries out a wish; what it leads to is saved before it counts.
+func (l *loop) changeServices(c serviceChange) {
+	if l.netmap == nil {
+		c.done <- localapi.WithHint(errors.New("this machine has no name in a mesh yet"), "meshd status")
+		return
+	}
+	next, err := c.change(l.netmap.Self.Name, l.netmap.Mesh.Zone, slices.Clone(l.state.Services))
+	if err == nil && len(next) > dnssd.MaxServices {
+		err = localapi.WithHint(fmt.Errorf("%d services are more than %d, which is what a member may announce", len(next), dnssd.MaxServices),
+			"meshd announce list")
+	}
+	if err != nil {
+		c.done <- err
+		return
+	}
+	l.state.Services = next
+	l.announce()
+	l.show() // who hears of it must find it so
+	c.done <- nil
+}
+
+// republish makes services of this host's LAN those that it announces besides its
+// own; each names its host there ([dnssd.Service].Host).
+func (l *loop) republish(list []dnssd.Service) {
+	l.lan = list
+	l.announce()
+}
+
+// announce has the control connection publish the services, and this host's own
+// zone show them. What the hub is about to hear is remembered first, so that it
+// can be withdrawn whatever happens.
+func (l *loop) announce() {
+	all := l.offered()
+	if known := union(l.state.Published, all); !slices.EqualFunc(known, l.state.Published, dnssd.Service.Equal) {
+		l.state.Published = known
+	}
+	l.saveState()
+	l.services.set(announced{services: all, old: l.state.Published})
+	l.local.poke()
+	if l.plane != nil {
+		l.plane.names.take(l.netmap, l.plane.punch.Status().Local, all)
+	}
+}
+
+// offered are all services that this host announces.
+func (l *loop) offered() []dnssd.Service {
+	all := union(l.state.Services, l.lan)
+	return all[:min(len(all), dnssd.MaxServices)]
+}
+
+// settle notes which services the hub has now.
 func (l *loop) settle(e settled) {
 	published := e.taken
 	if e.of != l.services.get() { // others have been announced meanwhile
-		published = union(published, l.state.Services)
+		published = union(published, l.offered())
 	}
 	if slices.EqualFunc(published, l.state.Published, dnssd.Service.Equal) {
 		return
@@ -40,4 +98,148 @@ func union(a, b []dnssd.Service) []dnssd.Service {
 
 func sameName(a, b dnssd.Service) bool {
 	return strings.EqualFold(a.Instance, b.Instance) && strings.EqualFold(a.Type, b.Type)
+}
+
+// change has the loop carry out a wish about services.
+func (a *Agent) change(ctx context.Context, f func(member, zone string, have []dnssd.Service) ([]dnssd.Service, error)) error {
+	c := serviceChange{change: f, done: make(chan error, 1)}
+	select {
+	case a.changes <- c:
+		return <-c.done
+	case <-a.ended:
+		return errEnding
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Announce implements [localapi.Services].
+func (a *Agent) Announce(ctx context.Context, req localapi.AnnounceRequest) (localapi.Service, error) {
+	typ, err := dnssd.ServiceType(req.Type, protocol(req.UDP))
+	if err != nil {
+		return localapi.Service{}, err
+	}
+	s := dnssd.Service{Instance: req.Name, Type: typ, Port: req.Port, Text: req.Text}
+	err = a.change(ctx, func(member, zone string, have []dnssd.Service) ([]dnssd.Service, error) {
+		s.Instance = cmp.Or(s.Instance, member)
+		if err := s.Check(zone, member); err != nil {
+			return nil, err
+		}
+		if other, taken := a.announcer(s); taken {
+			return nil, localapi.WithHint(fmt.Errorf("%s announces a service of type %s with the name %q already", other, s.Type, s.Instance),
+				"choose another with --name")
+		}
+		have = slices.DeleteFunc(have, func(o dnssd.Service) bool { return sameName(o, s) })
+		return append(have, s), nil
+	})
+	if err != nil {
+		return localapi.Service{}, err
+	}
+	return a.ownService(s), nil
+}
+
+func protocol(udp bool) string {
+	if udp {
+		return "udp"
+	}
+	return "tcp"
+}
+
+// announcer is another member that has a service of this name.
+func (a *Agent) announcer(s dnssd.Service) (string, bool) {
+	for _, p := range a.view.Load().netmap.Peers {
+		if slices.ContainsFunc(p.Services, func(o dnssd.Service) bool { return sameName(o, s) }) {
+			return p.Name, true
+		}
+	}
+	return "", false
+}
+
+// Unannounce implements [localapi.Services].
+func (a *Agent) Unannounce(ctx context.Context, req localapi.UnannounceRequest) ([]localapi.Service, error) {
+	typ := ""
+	if req.Type != "" {
+		var err error
+		if typ, err = dnssd.ServiceType(req.Type, protocol(req.UDP)); err != nil {
+			return nil, err
+		}
+	}
+	var gone []dnssd.Service
+	err := a.change(ctx, func(_, _ string, have []dnssd.Service) ([]dnssd.Service, error) {
+		stay := slices.DeleteFunc(have, func(s dnssd.Service) bool {
+			match := (typ == "" || s.Type == typ) && (req.Name == "" || strings.EqualFold(s.Instance, req.Name))
+			if match {
+				gone = append(gone, s)
+			}
+			return match
+		})
+		if len(gone) == 0 {
+			return nil, localapi.WithHint(errors.New("this machine announces no such service"), "meshd announce list")
+		}
+		return stay, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return a.ownServices(gone), nil
+}
+
+// Announced implements [localapi.Services].
+func (a *Agent) Announced(context.Context) ([]localapi.Service, error) {
+	return a.ownServices(a.view.Load().services), nil
+}
+
+// Browse implements [localapi.Services].
+func (a *Agent) Browse(_ context.Context, typ string) ([]localapi.Service, error) {
+	if typ != "" {
+		var err error
+		if typ, err = dnssd.ServiceType(typ, protocol(false)); err != nil {
+			return nil, err
+		}
+	}
+	v := a.view.Load()
+	if v.netmap == nil {
+		return nil, localapi.WithHint(errors.New("this machine is in no mesh yet"), "meshd status")
+	}
+	list := a.ownServices(v.services)
+	for _, p := range v.netmap.Sorted() {
+		for _, s := range p.Services {
+			if p.Online {
+				list = append(list, serviceView(s, p.Name, v.netmap.Mesh.Zone, p))
+			}
+		}
+	}
+	list = slices.DeleteFunc(list, func(s localapi.Service) bool { return typ != "" && !strings.EqualFold(s.Type, typ) })
+	slices.SortStableFunc(list, func(a, b localapi.Service) int {
+		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Member, b.Member), cmp.Compare(a.Instance, b.Instance))
+	})
+	return list, nil
+}
+
+func (a *Agent) ownServices(list []dnssd.Service) []localapi.Service {
+	views := make([]localapi.Service, 0, len(list))
+	for _, s := range list {
+		views = append(views, a.ownService(s))
+	}
+	return views
+}
+
+func (a *Agent) ownService(s dnssd.Service) localapi.Service {
+	v := a.view.Load()
+	if v.netmap == nil {
+		return serviceView(s, v.name, "", Peer{})
+	}
+	self := v.netmap.Self
+	return serviceView(s, self.Name, v.netmap.Mesh.Zone, Peer{Addresses: self.Addresses, Online: true})
+}
+
+func serviceView(s dnssd.Service, member, zone string, p Peer) localapi.Service {
+	view := localapi.Service{
+		Instance: s.Instance, Type: s.Type, Member: member, Host: member + "." + zone, Addresses: p.Addresses,
+		Port: s.Port, Text: append([]string{}, s.Text...), Online: p.Online,
+	}
+	if s.Host != "" {
+		view.Host, view.Addresses = s.Host+"."+view.Host, s.Addresses
+	}
+	return view
 }

@@ -9,6 +9,7 @@ import (
 
 	"meshd/agent/localapi"
 	"meshd/agent/tunnel"
+	"meshd/dnssd"
 	"meshd/punch"
 	"meshd/punch/portmap"
 	"meshd/punch/wire"
@@ -35,7 +36,8 @@ type view struct {
 	linked   bool
 	since    time.Time
 	hubErr   error
-	offset   time.Duration // the hub's clock minus ours
+	offset   time.Duration   // the hub's clock minus ours
+	services []dnssd.Service // that this host announces
 }
 
 // show publishes the state as it is now.
@@ -43,6 +45,7 @@ func (l *loop) show() {
 	v := &view{
 		cfg: &l.cfg, key: l.private.public(), identity: l.identity.Public(), state: l.phase, failure: l.failure, name: l.name, netmap: l.netmap, plane: l.plane,
 		hub: l.asked, relays: l.relays, linked: l.linked, since: l.since, hubErr: l.hubErr, offset: l.state.ClockOffset,
+		services: l.offered(),
 	}
 	if l.control != nil {
 		v.host = l.control.client.URL("")

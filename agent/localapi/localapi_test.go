@@ -28,6 +28,7 @@ type backend struct {
 	ping   func(context.Context, string) (PingReply, error)
 	why    func(context.Context, string) (Why, error)
 	check  func(context.Context, bool) (Netcheck, error)
+	Services
 }
 
 func (b *backend) Status() Status                                        { return b.status }

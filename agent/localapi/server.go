@@ -35,6 +35,7 @@ type Backend interface {
 	Netcheck(ctx context.Context, lifetime bool) (Netcheck, error)
 	// DNSKey returns by what this machine may write its names at the coordinator.
 	DNSKey(context.Context) (DNSKey, error)
+	Services
 }
 
 // Server answers on the socket.
@@ -78,8 +79,8 @@ func (s *Server) handler() http.Handler {
 		return s.Backend.Status(), nil
 	}))
 	mux.HandleFunc("POST /up", answer(func(r *http.Request) (any, error) {
-		req, err := readUp(r)
-		if err != nil {
+		var req UpRequest
+		if err := readRequest(r, &req); err != nil {
 			return nil, err
 		}
 		return nil, s.Backend.Up(r.Context(), req)
@@ -99,24 +100,12 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET /dns/key", answer(func(r *http.Request) (any, error) {
 		return s.Backend.DNSKey(r.Context())
 	}))
+	s.services(mux)
 	mux.HandleFunc("/", answer(func(r *http.Request) (any, error) {
 		return nil, &Error{Message: fmt.Sprintf("this daemon knows no %s %s", r.Method, r.URL.Path),
 			Hint: "the daemon may be older than this command: restart it"}
 	}))
 	return mux
-}
-
-// readUp refuses fields it does not know: a wish that is silently dropped is
-// worse than an error.
-func readUp(r *http.Request) (UpRequest, error) {
-	dec := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxBody))
-	dec.DisallowUnknownFields()
-	var req UpRequest
-	if err := dec.Decode(&req); err != nil {
-		return UpRequest{}, &Error{Message: fmt.Sprintf("read the request: %v", err),
-			Hint: "the daemon may be older than this command: restart it"}
-	}
-	return req, nil
 }
 
 // answer writes what f returns: JSON, nothing (204), or an Error.

@@ -151,6 +151,7 @@ type fakeDaemon struct {
 	why    localapi.Why
 	check  localapi.Netcheck
 	downs  int
+	localapi.Services
 }
 
 func (d *fakeDaemon) Status() localapi.Status {
