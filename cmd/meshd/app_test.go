@@ -241,6 +241,7 @@ type fakeHub struct {
 	meshdv1connect.UnimplementedAdminServiceHandler
 	created []*meshdv1.CreateKeyRequest
 	empty   bool
+	plain   bool // a router with WireGuard alone is a member, too
 }
 
 var fakeKey = &meshdv1.Key{Id: 3, CreatedUnix: noon.Unix(), ExpiresUnix: noon.Add(24 * time.Hour).Unix()}
@@ -270,7 +271,7 @@ func nas() *meshdv1.MemberInfo {
 func (h *fakeHub) ListMembers(context.Context, *meshdv1.ListMembersRequest) (*meshdv1.ListMembersResponse, error) {
 	waiting := &meshdv1.MemberInfo{Pending: true, CreatedUnix: noon.Unix(),
 		Member: &meshdv1.Member{Id: 5, Name: "phone", LastSeenUnix: noon.Add(-time.Hour).Unix()}}
-	return &meshdv1.ListMembersResponse{Members: []*meshdv1.MemberInfo{nas(), waiting}}, nil
+	return &meshdv1.ListMembersResponse{Members: h.members(nas(), waiting)}, nil
 }
 
 func (h *fakeHub) ApproveMember(_ context.Context, r *meshdv1.ApproveMemberRequest) (*meshdv1.ApproveMemberResponse, error) {

@@ -22,6 +22,8 @@ func (a *app) coordinatorCommand() *cobra.Command {
 		group("key", "Invite machines: create, list and expire join strings", a.keyCreateCommand(h), a.keyListCommand(h), a.keyExpireCommand(h)),
 		group("member", "Decide about members: list, approve, rename, expire, delete",
 			a.memberListCommand(h), a.memberApproveCommand(h), a.memberRenameCommand(h), a.memberExpireCommand(h), a.memberDeleteCommand(h)),
+		group("client", "Take in devices with WireGuard alone: add, config, list, delete",
+			a.clientAddCommand(h), a.clientConfigCommand(h), a.clientListCommand(h), a.clientDeleteCommand(h)),
 		a.coordinatorStatusCommand(h),
 	)
 	cmd.Long = `Run the coordinator of a mesh, and decide who is in it.
