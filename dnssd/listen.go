@@ -60,13 +60,3 @@ func (c deadlineConn) Write(b []byte) (int, error) {
 	}
 	return c.Conn.Write(b)
 }
-
-// plain hides from miekg/dns that a socket is the kernel's own, unless it is
-// bound to all addresses: finding out which one was asked costs as much as the
-// answer.
-func plain(conn net.PacketConn) net.PacketConn {
-	if addrPort(conn.LocalAddr()).Addr().IsUnspecified() {
-		return conn
-	}
-	return struct{ net.PacketConn }{conn}
-}

@@ -74,7 +74,11 @@ func NewServer(c ServerConfig) *Server {
 func (s *Server) Run(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
 	for _, conn := range s.UDP {
-		s.start(running, group, &dns.Server{PacketConn: plain(conn), UDPSize: 4096})
+		if b, ok := boundOf(conn); ok {
+			group.Go(func() error { return s.serveUDP(running, b) })
+			continue
+		}
+		s.start(running, group, &dns.Server{PacketConn: conn, UDPSize: 4096})
 	}
 	for _, listener := range s.TCP {
 		s.start(running, group, &dns.Server{Listener: guard(listener)})
@@ -123,7 +127,7 @@ var buffers = sync.Pool{New: func() any { return new([maxUDP + 512]byte) }}
 // they cost anything more than their signature.
 func (s *Server) handle(ctx context.Context, w dns.ResponseWriter, m *dns.Msg) {
 	src := addrPort(w.RemoteAddr())
-	if s.Access(src, "", false) != Full && !s.limiter.allow(src.Addr(), time.Now()) {
+	if !s.admit(src) {
 		w.Close() // a datagram's writer has nothing to close
 		return
 	}
@@ -133,6 +137,11 @@ func (s *Server) handle(ctx context.Context, w dns.ResponseWriter, m *dns.Msg) {
 	if data := s.answer(ctx, &exchange{msg: m, src: src, udp: udp, sigErr: w.TsigStatus()}, buf[:]); data != nil {
 		w.Write(data) // whoever asked is gone
 	}
+}
+
+// admit reports whether to hear a message from src. Friends by address always are.
+func (s *Server) admit(src netip.AddrPort) bool {
+	return s.Access(src, "", false) == Full || s.limiter.allow(src.Addr(), time.Now())
 }
 
 func addrPort(a net.Addr) netip.AddrPort {
