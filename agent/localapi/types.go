@@ -83,9 +83,10 @@ type Peer struct {
 	Key           string         `json:"key"`
 	Addresses     []netip.Addr   `json:"addresses"`
 	Online        bool           `json:"online"`
-	Path          string         `json:"path"`            // direct, relay, tls, none
-	Relay         string         `json:"relay,omitempty"` // the member that relays; "": the coordinator does
-	Endpoint      string         `json:"endpoint"`        // "ip:port" of a direct path
+	Relays        bool           `json:"relays,omitempty"` // it offers to relay for others
+	Path          string         `json:"path"`             // direct, relay, tls, none
+	Relay         string         `json:"relay,omitempty"`  // the member that relays; "": the coordinator does
+	Endpoint      string         `json:"endpoint"`         // "ip:port" of a direct path
 	Since         time.Time      `json:"since,omitzero"`
 	Reason        string         `json:"reason"` // why this path
 	RTT           float64        `json:"rtt_ms"`
