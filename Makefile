@@ -38,6 +38,7 @@ NEED_ROOT := meshd/deploy/lab meshd/deploy/lab/e2e meshd/deploy/lab/grid
 
 test: tools check cross build
 	CGO_ENABLED=1 $(GO) test -race $(filter-out $(NEED_ROOT),$(shell $(GO) list ./...))
+	MESHD_GRID_SEEDS=40 $(GO) test -run TestGridSeeds ./punch
 ifeq ($(shell id -u),0)
 	CGO_ENABLED=1 $(GO) test -race -count=1 $(NEED_ROOT)
 	$(MAKE) guest
