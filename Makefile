@@ -46,14 +46,16 @@ else
 	@echo "not root: left out $(NEED_ROOT)"
 endif
 
-# What in the guest runs, see there. GUEST_RUN chooses among the stories.
-GUEST_RUN ?= TestTwoHomes|TestDown
+# GUEST_RUN chooses among the stories of deploy/lab/e2e.
+GUEST_RUN     ?= TestKernel
+GUEST_TIMEOUT ?= 5m
 
 guest: build
 	@deploy/tools.sh guest
 	$(GO) build -o bin/guest ./deploy/lab/guest
-	$(GO) test -c -o bin/e2e.test ./deploy/lab/e2e
-	bin/guest -kernel bin/guest.kernel -timeout 4m -env MESHD_PREBUILT=/bin/meshd -add bin/meshd bin/e2e.test -test.v -test.run '$(GUEST_RUN)'
+	$(GO) vet -tags guest ./deploy/lab/e2e
+	$(GO) test -c -tags guest -o bin/e2e.test ./deploy/lab/e2e
+	bin/guest -kernel bin/guest.kernel -timeout $(GUEST_TIMEOUT) -env MESHD_PREBUILT=/bin/meshd -add bin/meshd bin/e2e.test -test.v -test.run '$(GUEST_RUN)'
 
 check:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }

@@ -33,8 +33,15 @@ func buildAndRun(m *testing.M) int {
 	return m.Run()
 }
 
-// patience is how long a story waits for what must happen.
-const patience = 15 * time.Second
+// patience is how long a story waits for what must happen: longer on an emulated
+// machine, the one that can't build meshd.
+var patience = 15 * time.Second
+
+func init() {
+	if os.Getenv(mesh.PrebuiltEnv) != "" {
+		patience *= 4
+	}
+}
 
 // world is a running hub and the world's hosts, none of them a member yet.
 func world(t *testing.T) *mesh.World {

@@ -60,6 +60,7 @@ func fill(a *archive, p *plan, s settings) error {
 	for _, d := range []string{"/dev", "/proc", "/sys", "/tmp", "/run", "/root", "/var/lib", "/etc"} {
 		a.dir(d)
 	}
+	a.link("/var/run", "/run")
 	a.entry("/dev/console", modeChar, 5, 1, nil)
 	c := closure{archive: a}
 	for _, name := range tools {

@@ -16,7 +16,9 @@ import (
 // Agent is a member on a host of the lab.
 type Agent struct {
 	Host *lab.Host
-	bin  string
+	// Backend is the kind of WireGuard that Up asks for; "": meshd chooses.
+	Backend string
+	bin     string
 }
 
 // NewAgent says which host is to be a member. Up makes it one.
@@ -30,7 +32,11 @@ func (a *Agent) Command(ctx context.Context, args ...string) (string, error) {
 
 // Up runs `meshd up`, with a join string or without, and returns what it printed.
 func (a *Agent) Up(ctx context.Context, args ...string) (string, error) {
-	return a.Command(ctx, append([]string{"up"}, args...)...)
+	up := []string{"up"}
+	if a.Backend != "" {
+		up = append(up, "--backend", a.Backend)
+	}
+	return a.Command(ctx, append(up, args...)...)
 }
 
 // Down runs `meshd down`.
