@@ -48,7 +48,7 @@ endif
 
 # GUEST_RUN chooses among the stories of deploy/lab/e2e.
 GUEST_RUN     ?= TestKernel
-GUEST_TIMEOUT ?= 5m
+GUEST_TIMEOUT ?= 8m
 
 guest: build
 	@deploy/tools.sh guest

@@ -111,7 +111,7 @@ func (l *loop) tryPort(port uint16, backend string, dial dialer) (Puncher, error
 
 // listenBesideKernel opens a door to a port that the kernel's WireGuard will have.
 func listenBesideKernel(addr netip.AddrPort) (punch.Socket, error) {
-	c, err := udp.ListenRaw(udp.Config{Addr: addr})
+	c, err := udp.ListenRaw(udp.Config{Addr: addr, Whole: true})
 	if err != nil {
 		return nil, err // not c, which would be a nil of some type
 	}

@@ -84,6 +84,8 @@ func (l *loop) run(ctx context.Context) error {
 			return nil
 		case d := <-l.mux.inbox:
 			l.receive(d)
+		case r := <-l.mux.roams:
+			l.takeRoam(r)
 		case ev := <-l.hub.stream.events:
 			if ev.err != nil {
 				l.log.Debug("relay stream ended", "err", ev.err)

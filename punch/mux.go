@@ -34,6 +34,7 @@ type mux struct {
 	spares   chan []byte   // buffers of packets that were injected
 	wake     chan struct{} // capacity 1: some flow has news
 	turned   chan struct{} // capacity 1: see [Engine.Turned]
+	roams    chan roam     // see [Engine.Roamed]
 	done     chan struct{} // closed by close
 
 	relayRate int // of what is relayed for each peer, bytes a second
@@ -75,6 +76,7 @@ func newMux(sockets []Socket) *mux {
 		spares:   make(chan []byte, injectedSize),
 		wake:     make(chan struct{}, 1),
 		turned:   make(chan struct{}, 1),
+		roams:    make(chan roam, roamsSize),
 		done:     make(chan struct{}),
 
 		relayRate: defaultRelayRate,

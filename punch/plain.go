@@ -50,7 +50,8 @@ func (l *loop) movePlain(now time.Time, m *member, addr netip.AddrPort, reason s
 	}
 	l.log.Info("path changed", "peer", m.Name, "from", m.plain.addr, "to", addr, "reason", reason)
 	m.plain.addr, m.plain.since, m.plain.reason = addr, now, reason
-	m.flow.way.Store(&way{direct: s, addr: addr})
+	next := &way{direct: s, addr: addr}
+	l.mux.noteTurn(m.flow.way.Swap(next), next)
 	l.publish()
 	m.flow.repeat(now)
 	l.noteChange()

@@ -1,6 +1,9 @@
 package punch
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // Where the engine's port is not its own but of the kernel's WireGuard, that one
 // sends by itself to peers with a direct path, and hears them. What follows keeps
@@ -27,6 +30,37 @@ func (e *Engine) Moved(peer Key, sent, received int) {
 	if f := e.mux.table.Load().flows[peer]; f != nil {
 		e.mux.count(f, &f.sent, sent)
 		e.mux.count(f, &f.received, received)
+	}
+}
+
+// roam is what the kernel learnt of a peer's address.
+type roam struct {
+	peer Key
+	addr netip.AddrPort
+}
+
+// roamsSize is far more than peers roam at a time; the rest is told again.
+const roamsSize = 16
+
+// Roamed says that packets of a peer came to the kernel from another address than
+// it sends to. It reports whether the kernel shall follow: with peers that run
+// WireGuard alone, who have no other way to say where they are. With others the
+// engine knows better.
+func (e *Engine) Roamed(peer Key, addr netip.AddrPort) bool {
+	f := e.mux.table.Load().flows[peer]
+	if f == nil || !f.plain {
+		return false
+	}
+	select {
+	case e.mux.roams <- roam{peer, addr}:
+	default:
+	}
+	return true
+}
+
+func (l *loop) takeRoam(r roam) {
+	if m := l.members.all[r.peer]; m != nil && m.plain != nil {
+		l.movePlain(time.Now(), m, r.addr, "handshake")
 	}
 }
 

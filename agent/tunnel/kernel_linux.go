@@ -32,6 +32,10 @@ type Steering interface {
 	// Moved is told of packets that the kernel sent and received over a peer's
 	// direct path: at least whether there were any.
 	Moved(peer Key, sent, received int)
+
+	// Roamed is told that a peer's packets came from another address than Direct. It
+	// reports whether the kernel shall send there, as it does by itself.
+	Roamed(peer Key, addr netip.AddrPort) bool
 }
 
 // kernelReady says why the kernel's WireGuard can't be used. Asking for the family

@@ -113,15 +113,25 @@ func (k *kernel) poll() (busy, gone bool) {
 		if k.measure(key, p, m) {
 			busy = true
 		}
-		// A packet by the other way has the kernel take its source for the peer's
-		// address. The transport knows better.
-		if want := k.endpoint(key); sameEndpoint(p, want) {
-			m.to = want
-		} else {
-			k.turn(key, want, m)
-		}
+		k.hold(key, p, m)
 	}
 	return busy, false
+}
+
+// hold keeps the kernel sending to a peer where the transport wants it. A packet
+// that came another way has the kernel take its source for the peer's address; the
+// transport knows better, but for peers that only the kernel hears.
+func (k *kernel) hold(key Key, p wgtypes.Peer, m *meter) {
+	want := k.endpoint(key)
+	have := endpointOf(p)
+	switch {
+	case have == want:
+		m.to = want
+	case have.IsValid() && have != m.to && !have.Addr().IsLoopback() && k.transport.Roamed(key, have):
+		m.to = have
+	default:
+		k.turn(key, want, m)
+	}
 }
 
 // measure tells the transport what moved over a peer's direct path since the last
@@ -159,12 +169,13 @@ func moved(bytes uint64) int {
 	return int(bytes/1500) + 1
 }
 
-func sameEndpoint(p wgtypes.Peer, want netip.AddrPort) bool {
+// endpointOf is where the kernel sends a peer's packets; zero: nowhere.
+func endpointOf(p wgtypes.Peer) netip.AddrPort {
 	if p.Endpoint == nil {
-		return false
+		return netip.AddrPort{}
 	}
 	have := p.Endpoint.AddrPort()
-	return have.Port() == want.Port() && have.Addr().Unmap().WithZone("") == want.Addr()
+	return netip.AddrPortFrom(have.Addr().Unmap().WithZone(""), have.Port())
 }
 
 // reclaim undoes a foreign change of the key or the port. It reports false if the

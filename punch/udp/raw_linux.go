@@ -95,7 +95,8 @@ func setRawOptions(fd int, port uint16, is4 bool, config Config) error {
 			return fmt.Errorf("have checksums computed: %w", err)
 		}
 	}
-	return setOptions(fd, Config{Mark: config.Mark, RecvBuffer: config.RecvBuffer, SendBuffer: config.SendBuffer})
+	config.ReusePort = false
+	return setOptions(fd, config)
 }
 
 // LocalAddr returns the address of the port.
