@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -12,6 +13,7 @@ import (
 
 	"meshd/agent/localapi"
 	"meshd/agent/netcfg"
+	"meshd/agent/tunnel"
 	"meshd/dnssd"
 )
 
@@ -122,13 +124,18 @@ func CleanUp(ctx context.Context, mesh, stateDir string, log *slog.Logger) error
 	if stateDir == "" {
 		stateDir = StateDir(mesh)
 	}
-	if _, err := os.Stat(filepath.Join(stateDir, resolverFile)); err != nil {
-		return nil // nothing was changed, or we can't know
+	f := folder{stateDir}
+	if _, err := os.Stat(f.file(wireguardFile)); err != nil {
+		return nil // no daemon was ever here, or we can't know
 	}
-	lock, err := awaitLock(ctx, folder{stateDir})
+	lock, err := awaitLock(ctx, f)
 	if err != nil {
 		return err
 	}
 	defer lock.release()
-	return newResolver(mesh, stateDir, log).Clear(ctx)
+	key, err := f.key()
+	if err == nil {
+		err = tunnel.CleanUp(key.bytes, log)
+	}
+	return errors.Join(err, newResolver(mesh, stateDir, log).Clear(ctx))
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -126,30 +127,46 @@ func (k *kernel) open(mtu int) error {
 }
 
 // createLink refuses a name that exists, unless the interface is one that we left
-// behind: a process that was killed can't clean up. Nobody else has our key.
+// behind.
 func (k *kernel) createLink(mtu int) error {
-	add := func() error {
-		return netlink.LinkAdd(&netlink.Wireguard{LinkAttrs: netlink.LinkAttrs{Name: k.name, MTU: mtu}})
+	if err := CleanUp(PrivateKey(k.key), k.log); err != nil {
+		return err
 	}
-	err := add()
-	if errors.Is(err, unix.EEXIST) && k.isOurs() {
-		k.log.Info("removing the interface that a daemon left behind", "iface", k.name)
-		if link, found := netlink.LinkByName(k.name); found == nil {
-			err = errors.Join(netlink.LinkDel(link))
-		}
-		if err == nil {
-			err = add()
-		}
-	}
+	err := netlink.LinkAdd(&netlink.Wireguard{LinkAttrs: netlink.LinkAttrs{Name: k.name, MTU: mtu}})
 	if err != nil {
 		return createError(k.name, err)
 	}
 	return nil
 }
 
-func (k *kernel) isOurs() bool {
-	d, err := k.client.Device(k.name)
-	return err == nil && d.PublicKey == k.key.PublicKey()
+// CleanUp removes interfaces of the kernel's WireGuard with this private key. A
+// process that is killed leaves its own behind; nobody else has its key. It is not
+// for when a [Tunnel] with the key is up.
+func CleanUp(key PrivateKey, log *slog.Logger) error {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return fmt.Errorf("list interfaces: %w", err)
+	}
+	links = slices.DeleteFunc(links, func(l netlink.Link) bool { return l.Type() != "wireguard" })
+	if len(links) == 0 {
+		return nil
+	}
+	client, err := wgctrl.New()
+	if err != nil {
+		return fmt.Errorf("ask the kernel's WireGuard: %w", err)
+	}
+	defer client.Close()
+	public := wgtypes.Key(key).PublicKey()
+	for _, l := range links {
+		if d, err := client.Device(l.Attrs().Name); err != nil || d.PublicKey != public {
+			continue
+		}
+		log.Info("removing an interface that a daemon left behind", "iface", l.Attrs().Name)
+		if err := netlink.LinkDel(l); err != nil && !isGone(err) {
+			return fmt.Errorf("remove interface %q: %w", l.Attrs().Name, err)
+		}
+	}
+	return nil
 }
 
 func (k *kernel) Name() string          { return k.name }

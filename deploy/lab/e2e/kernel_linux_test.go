@@ -172,20 +172,34 @@ func nameTaken(t *testing.T, w *mesh.World) {
 	must(t, w.Tablet.Host.Shell("ip link show theirs | grep -q "+alias))
 }
 
+// downPutsBack also has a daemon killed before.
 func downPutsBack(t *testing.T, w *mesh.World) {
-	must(t, w.Tablet.Down(t.Context()))
-	out, err := w.Tablet.Host.Run(t.Context(), "sh", "-c", "ip -br link; ip -br addr; ip route")
-	must(t, err)
-	if strings.Contains(out, "meshd0") || strings.Contains(out, "100.96.") || !strings.Contains(out, "theirs") {
-		t.Errorf("after down:\n%s", out)
+	gone := func() {
+		t.Helper()
+		must(t, w.Tablet.Down(t.Context()))
+		out, err := w.Tablet.Host.Run(t.Context(), "sh", "-c", "ip -br link; ip -br addr; ip route")
+		must(t, err)
+		if strings.Contains(out, "meshd0") || strings.Contains(out, "100.96.") || !strings.Contains(out, "theirs") {
+			t.Errorf("after down:\n%s", out)
+		}
 	}
+	gone()
+	_, err := w.Tablet.Up(t.Context())
+	must(t, err)
+	must(t, w.Tablet.Kill(t.Context()))
+	must(t, w.Tablet.Host.Shell("wg show meshd0"))
+	gone()
 }
 
 // moduleUnloaded takes the kernel's WireGuard away from everybody.
 func moduleUnloaded(t *testing.T, w *mesh.World) {
-	if err := unix.DeleteModule("wireguard", 0); err != nil {
-		t.Fatal(err)
-	}
+	must(t, unix.DeleteModule("wireguard", 0))
+	t.Cleanup(func() {
+		f, err := os.Open("/lib/modules/wireguard.ko")
+		must(t, err)
+		defer f.Close()
+		must(t, unix.FinitModule(int(f.Fd()), "", 0))
+	})
 	if err := w.Tablet.Host.Shell("ip link add w type wireguard"); err == nil {
 		t.Fatal("the module is still there")
 	}
