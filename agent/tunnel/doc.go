@@ -40,4 +40,19 @@
 // Linux is what is run and tested. For macOS, FreeBSD and Windows the package
 // compiles with wireguard-go's own TUN for each (utun, /dev/tun, wintun.dll),
 // but has not been run there; Windows has no socket for `wg`.
+//
+// # The kernel's WireGuard
+//
+// On Linux the kernel's own is used where there is one: [Choose] says so. It owns
+// the UDP port, and sends to direct paths and hears them by itself. So the
+// transport has to look on ([Steering]): it says which peers have a direct path,
+// and is told what moved there.
+//
+//	direct path        endpoint: the peer's address      the kernel alone
+//	anything else      endpoint: 127.128.x.y, a peer's   kernel ◄─ proxy ─► Transport
+//
+// The kernel lets peers roam, and anybody with the right changes its peers. It
+// tells nobody, so it is asked a few times a second, and what is not as wanted is
+// put right. An interface that is gone ends the tunnel, which the agent makes anew,
+// in user space if need be.
 package tunnel

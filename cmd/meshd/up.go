@@ -46,6 +46,9 @@ The daemon is started if none runs: as the systemd unit meshd.service (meshd@NAM
 for other meshes) if that is installed and no flag asks for something else, or in
 the background, where it logs to meshd.log in its state folder.
 
+Where a Linux kernel has WireGuard, that carries the packets, and "wg show" tells of
+it; elsewhere this program does. --backend insists on either.
+
 MESHD_FASTPATH=off in the daemon's environment leaves packets to wireguard-go alone,
 which is slower: for finding out whose fault a fault is.
 
