@@ -24,13 +24,21 @@ func (e *Engine) Direct(peer Key) netip.AddrPort {
 // is for one reader.
 func (e *Engine) Turned() <-chan struct{} { return e.mux.turned }
 
-// Moved says that somebody else sent and received packets of a peer over its
-// direct path, keepalives not counted. Numbers need not be exact; zero is none.
-func (e *Engine) Moved(peer Key, sent, received int) {
-	if f := e.mux.table.Load().flows[peer]; f != nil {
-		e.mux.count(f, &f.sent, sent)
-		e.mux.count(f, &f.received, received)
+// Moved says that somebody else sent and received packets of a peer: over its
+// direct path, keepalives not counted, and of any kind (straight) by whatever way
+// that is not the engine's. Numbers need not be exact, but zero is none. Answered
+// tells that the peer's last handshake with us is complete.
+func (e *Engine) Moved(peer Key, sent, received, straight int, answered bool) {
+	f := e.mux.table.Load().flows[peer]
+	if f == nil {
+		return
 	}
+	if answered {
+		f.handshake.sent.Store(nil)
+	}
+	f.straight.Add(uint64(straight))
+	e.mux.count(f, &f.sent, sent)
+	e.mux.count(f, &f.received, received)
 }
 
 // roam is what the kernel learnt of a peer's address.

@@ -42,7 +42,7 @@ func TestKernelSendsByItself(t *testing.T) {
 		moved := func(d time.Duration, sent, received int, until func() bool) time.Duration {
 			start := time.Now()
 			for time.Since(start) < d && !until() {
-				a.Moved(b.key, sent, received)
+				a.Moved(b.key, sent, received, received, false)
 				time.Sleep(100 * time.Millisecond)
 			}
 			return time.Since(start)
@@ -62,8 +62,18 @@ func TestKernelSendsByItself(t *testing.T) {
 			t.Error("no word of the turn")
 		}
 
+		t.Log("a handshake that the engine saw go out was answered where it doesn't see")
+		a.Send(b.key, [][]byte{initiation()})
+		if a.mux.table.Load().flows[b.key].asking().IsZero() {
+			t.Error("an initiation was not noted")
+		}
+		a.Moved(b.key, 0, 0, 1, true)
+		if !a.mux.table.Load().flows[b.key].asking().IsZero() {
+			t.Error("an initiation waits for its answer for ever")
+		}
+
 		t.Log("strangers move nothing")
-		a.Moved(Key{9}, 1, 1)
+		a.Moved(Key{9}, 1, 1, 1, true)
 		if got := a.Direct(Key{9}); got.IsValid() || a.Roamed(Key{9}, to) || a.Roamed(b.key, to) {
 			t.Errorf("a stranger's packets go to %v", got)
 		}
@@ -97,4 +107,11 @@ func TestKernelHearsAPlainPeer(t *testing.T) {
 			t.Errorf("its packets go to %v, want %v", got, heard)
 		}
 	})
+}
+
+// initiation has the shape of one.
+func initiation() []byte {
+	b := make([]byte, 148)
+	b[0] = typeInitiation
+	return b
 }

@@ -31,8 +31,10 @@ type Steering interface {
 	Turned() <-chan struct{}
 
 	// Moved is told of packets that the kernel sent and received over a peer's
-	// direct path: at least whether there were any.
-	Moved(peer Key, sent, received int)
+	// direct path, keepalives not counted; of packets of any kind that came to it
+	// straight; and that a handshake is complete. Of each it is told at least whether
+	// there were any.
+	Moved(peer Key, sent, received, straight int, answered bool)
 
 	// Roamed is told that a peer's packets came from another address than Direct. It
 	// reports whether the kernel shall send there, as it does by itself.

@@ -24,7 +24,7 @@ const (
 type meter struct {
 	tx, rx         uint64         // the kernel's
 	sent, received uint64         // of them, through the proxy
-	alive          bool           // there was a session
+	shook          time.Time      // last handshake; zero: never
 	to             netip.AddrPort // where the kernel was told to send last
 }
 
@@ -70,7 +70,7 @@ func (k *kernel) steer() {
 // turn points a peer elsewhere. The caller holds mu.
 func (k *kernel) turn(key Key, to netip.AddrPort, m *meter) {
 	direct := to != k.proxy.address(key)
-	for _, c := range turn(key, to, k.want[key].Keepalive, direct && m.alive) {
+	for _, c := range turn(key, to, k.want[key].Keepalive, direct && !m.shook.IsZero()) {
 		if err := k.configure(c); err != nil {
 			k.log.Debug("endpoint not set", "addr", to, "iface", k.name, "err", err)
 			return // the next poll sees it
@@ -134,20 +134,26 @@ func (k *kernel) hold(key Key, p wgtypes.Peer, m *meter) {
 	}
 }
 
-// measure tells the transport what moved over a peer's direct path since the last
-// poll, and reports whether anything moved at all.
+// measure tells the transport what moved by itself since the last poll, and
+// reports whether anything moved at all.
 func (k *kernel) measure(key Key, p wgtypes.Peer, m *meter) bool {
 	was, l := *m, k.proxy.table.Load().links[key]
-	m.tx, m.rx, m.alive = uint64(p.TransmitBytes), uint64(p.ReceiveBytes), !p.LastHandshakeTime.IsZero()
+	m.tx, m.rx, m.shook = uint64(p.TransmitBytes), uint64(p.ReceiveBytes), p.LastHandshakeTime
 	if l != nil {
 		m.sent, m.received = l.sent.Load(), l.received.Load()
 	}
 	tx, rx := since(m.tx, was.tx), since(m.rx, was.rx)
+	var sent, received, straight int
 	if was.to.IsValid() && was.to != k.proxy.address(key) {
-		sent, received := moved(since(tx, since(m.sent, was.sent))), moved(since(rx, since(m.received, was.received)))
-		if sent+received > 0 {
-			k.transport.Moved(key, sent, received)
-		}
+		come := since(rx, since(m.received, was.received))
+		sent, received, straight = moved(since(tx, since(m.sent, was.sent))), moved(come), int(min(come, 1))
+	} else if !endpointOf(p).Addr().IsLoopback() && p.Endpoint != nil {
+		// Packets come by the proxy and straight, as both ends send both ways. The
+		// kernel counts them once, but takes the address of the last for the peer's.
+		straight = 1
+	}
+	if answered := !m.shook.Equal(was.shook); answered || sent+received+straight > 0 {
+		k.transport.Moved(key, sent, received, straight, answered)
 	}
 	return tx > keepaliveSize || rx > keepaliveSize
 }
