@@ -151,10 +151,8 @@ func (l *loop) relayLeg(m *member) *relayLeg {
 		return nil
 	}
 	leg := l.legBy(m, c.key)
-	if also := (*relayLeg)(nil); leg == nil {
-		return nil
-	} else if also = l.legBy(m, c.next); c.also {
-		leg.also = also
+	if leg != nil && c.also {
+		leg.also = l.legBy(m, c.next)
 	}
 	return leg
 }
