@@ -23,6 +23,7 @@ if [ "${1:-all}" = all ]; then
 	need miniupnpd miniupnpd-nftables
 	need dig bind9-dnsutils
 	need nsupdate bind9-dnsutils
+	need dbus-daemon dbus-daemon
 	need gcc gcc
 	[ -e /usr/include/stdlib.h ] || missing="$missing libc6-dev"
 fi
@@ -44,10 +45,28 @@ guest_kernel() {
 	chmod 755 "$dir.part"
 	mv "$dir.part" "$dir"
 }
+
+# What these packages hold would take over the machine's resolver: it is unpacked
+# as well, and run by tests in namespaces of theirs.
+resolvers() {
+	[ "$(id -u)" = 0 ] || return 0
+	for package in systemd-resolved openresolv resolvconf; do
+		[ ! -d "/opt/meshd-tools/$package" ] || continue
+		echo "getting: $package"
+		folder=$(mktemp -d)
+		chmod 777 "$folder"
+		(cd "$folder" && { apt-get download -qq "$package" || { apt-get update -qq && apt-get download -qq "$package"; }; })
+		dpkg-deb -x "$folder"/*.deb "$folder/tree"
+		mkdir -p /opt/meshd-tools
+		mv "$folder/tree" "/opt/meshd-tools/$package"
+		rm -rf "$folder"
+	done
+}
 [ "${1:-all}" != guest ] || need qemu-system-x86_64 qemu-system-x86
 
 if [ -z "$missing" ]; then
 	[ "${1:-all}" != guest ] || guest_kernel
+	[ "${1:-all}" != all ] || resolvers
 	exit 0
 fi
 if [ "$(id -u)" != 0 ]; then
@@ -58,3 +77,4 @@ echo "installing:$missing"
 apt-get update -qq
 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
 [ "${1:-all}" != guest ] || guest_kernel
+[ "${1:-all}" != all ] || resolvers

@@ -16,9 +16,12 @@ const resolvconfProgram = "resolvconf"
 
 // resolvconfEntry is the name of our entry. Both resolvconfs know from the
 // beginning of it that it is a tunnel's, and put those first.
-func resolvconfEntry(iface string) string { return "tun-" + iface + entrySuffix }
+func resolvconfEntry(iface string) string { return entryPrefix + iface + entrySuffix }
 
-const entrySuffix = ".meshd"
+const (
+	entryPrefix = "tun0-"
+	entrySuffix = ".meshd"
+)
 
 // Where the two keep an entry each in a file.
 const (
@@ -52,10 +55,10 @@ func otherEntry(kind resolvconfKind, own string) string {
 	default:
 		return ""
 	}
-	entries, _ := filepath.Glob(filepath.Join(folder, "tun-*"+entrySuffix))
+	entries, _ := filepath.Glob(filepath.Join(folder, entryPrefix+"*"+entrySuffix))
 	for _, e := range entries {
 		if name := filepath.Base(e); name != own {
-			return "on " + strings.TrimSuffix(strings.TrimPrefix(name, "tun-"), entrySuffix)
+			return "on " + strings.TrimSuffix(strings.TrimPrefix(name, entryPrefix), entrySuffix)
 		}
 	}
 	return ""
@@ -70,11 +73,7 @@ func setResolvconf(ctx context.Context, entry string, n Names) error {
 			return nil
 		}
 	}
-	args := []string{"-a", entry}
-	if findResolvconf(ctx) == openresolv {
-		args = append(args, "-m", "0") // before all others
-	}
-	_, err := runResolvconf(ctx, text, args...)
+	_, err := runResolvconf(ctx, text, "-a", entry)
 	return err
 }
 
