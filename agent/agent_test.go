@@ -374,7 +374,7 @@ func TestNoTunnel(t *testing.T) {
 		t.Errorf("got %+v", s.Failure)
 	}
 	m.setTunnelError(nil)
-	m.host.Fire(netcfg.Event{}) // anything may have changed: it is tried again
+	m.fire(netcfg.Event{}) // anything may have changed: it is tried again
 	d.awaitState(localapi.Running)
 }
 
@@ -390,7 +390,7 @@ func TestInterfaceDeleted(t *testing.T) {
 	if s := d.awaitState(localapi.Failed); !strings.Contains(s.Failure.Message, "meshd0") {
 		t.Errorf("got %+v", s.Failure)
 	}
-	m.host.Fire(netcfg.Event{}) // anything may have changed
+	m.fire(netcfg.Event{}) // anything may have changed
 	await(t, "a third interface", func() bool { return m.planes() == 3 && d.Status().State == localapi.Running })
 
 	t.Log("the sockets break")
@@ -403,7 +403,7 @@ func TestLinkChanged(t *testing.T) {
 	d := m.start(newHub(t).Join().String())
 	d.awaitState(localapi.Running)
 	calls := m.host.Calls()
-	m.host.Fire(netcfg.Event{})
+	m.fire(netcfg.Event{})
 	await(t, "word to punch, and a look at the interface", func() bool {
 		links := 0
 		m.puncher().set(func() { links = m.puncher().links })
@@ -421,7 +421,7 @@ func TestConfigureFails(t *testing.T) {
 	b.awaitState(localapi.Running)
 	await(t, "word to punch", func() bool { return a.puncher().names() == "b" })
 	a.machine.tunnel().Fail(nil)
-	a.host.Fire(netcfg.Event{})
+	a.fire(netcfg.Event{})
 	a.awaitPeers("b")
 }
 

@@ -237,6 +237,12 @@ func (d *daemon) stop() {
 	}
 }
 
+// fire has something happen to the host's network, as soon as the agent looks.
+func (m *machine) fire(e netcfg.Event) {
+	m.t.Helper()
+	await(m.t, "somebody who watches the network", func() bool { return m.host.Fire(e) > 0 })
+}
+
 // await waits until ok, and fails the test after 5 s.
 func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()

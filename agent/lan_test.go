@@ -97,7 +97,7 @@ func TestNeighbours(t *testing.T) {
 
 	t.Log("a gets a second interface, and announces there too; when it ends it is quiet")
 	m.host.SetLAN(eth0, netcfg.Interface{Name: "wlan0", Addresses: []netip.Addr{addr("192.168.2.2")}})
-	m.host.Fire(netcfg.Event{Reason: "address 192.168.2.2/24 is new"})
+	m.fire(netcfg.Event{Reason: "address 192.168.2.2/24 is new"})
 	await(t, "two interfaces", func() bool { return slices.Equal(lan.interfaces(), []string{"eth0", "wlan0"}) })
 	if lan.port != a.puncher().config.Port {
 		t.Errorf("announced port %d, want %d", lan.port, a.puncher().config.Port)
@@ -114,7 +114,7 @@ func TestNeighboursOff(t *testing.T) {
 	m.config.NewLAN = func(mdns.Config) LAN { t.Error("a LAN was made"); return &fakeLAN{} }
 	d := m.start(newHub(t).Join().String())
 	d.awaitState(localapi.Running)
-	m.host.Fire(netcfg.Event{Reason: "a test"})
+	m.fire(netcfg.Event{Reason: "a test"})
 	await(t, "the network looked at", func() bool { n := 0; d.puncher().set(func() { n = d.puncher().links }); return n > 0 })
 	d.stop()
 

@@ -77,7 +77,7 @@ func TestPortIsMapped(t *testing.T) {
 	}
 
 	t.Log("another network: another gateway")
-	m.host.Fire(netcfg.Event{})
+	m.fire(netcfg.Event{})
 	await(t, "word to the mapper", func() bool { return f.refreshes.Load() == 1 })
 
 	t.Log("the end takes no longer for a mapper that does")

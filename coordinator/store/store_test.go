@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"meshd/coordinator"
+	"meshd/dnssd"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -88,7 +89,9 @@ func member(id coordinator.MemberID) coordinator.Member {
 		Addr4:     netip.AddrFrom4([4]byte{100, 96, byte(id >> 8), byte(id)}),
 		Addr6:     netip.AddrFrom16([16]byte{0: 0xfd, 14: byte(id >> 8), 15: byte(id)}),
 		Standing:  coordinator.Approved, Ephemeral: true, Tags: []string{"a", "b"}, Key: 1, Created: noon, Expires: noon.Add(time.Hour),
-		Version: "1", Signature: []byte{4},
+		Version: "1", Signature: []byte{4}, Text: []string{"room=cellar"}, Plain: id%2 == 0,
+		Services: []dnssd.Service{{Instance: `Files "on" nas`, Type: "_http._tcp", Port: 80, Text: []string{"path=/"},
+			Host: "tv", Addresses: []netip.Addr{netip.MustParseAddr("192.168.1.9")}}},
 		Presence: coordinator.Presence{
 			Online: true, LastSeen: noon, Generation: 4_000_000_000, Relaying: true,
 			Endpoints: []coordinator.Endpoint{{Addr: netip.MustParseAddrPort("[2001:db8::1]:41641"), Kind: "host"}},
