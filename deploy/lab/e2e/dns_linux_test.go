@@ -190,3 +190,42 @@ func keyFile(t *testing.T, a *mesh.Agent) string {
 	must(t, os.WriteFile(path, []byte(key), 0o600))
 	return path
 }
+
+func TestServicesByDig(t *testing.T) {
+	w := world(t)
+	join(t, w, w.Laptop, w.Nas)
+	laptop := w.Laptop.Host
+	s, err := w.Laptop.Status(t.Context())
+	must(t, err)
+	server := "@" + s.Self.Addresses[0].String()
+
+	t.Log("The nas announces its pages: the laptop finds them by meshd and by any DNS tool.")
+	_, err = w.Nas.Command(t.Context(), "announce", "http", "--port", "8080", "--name", "Photos of nas", "--txt", "path=/photos")
+	must(t, err)
+	const service = `Photos\032of\032nas._http._tcp.meshd.internal`
+	awaitDig(t, laptop, "_http._tcp.meshd.internal.", server, "+short", "_services._dns-sd._udp.meshd.internal", "PTR")
+	awaitDig(t, laptop, service, server, "+short", "_http._tcp.meshd.internal", "PTR")
+	awaitDig(t, laptop, "0 0 8080 nas.meshd.internal.", server, "+short", service, "SRV")
+	awaitDig(t, laptop, `"path=/photos"`, server, "+short", service, "TXT")
+	out, err := w.Laptop.Command(t.Context(), "browse", "http")
+	must(t, err)
+	if !strings.Contains(out, "nas.meshd.internal:8080") || !strings.Contains(out, "Photos of nas") {
+		t.Errorf("browse says\n%s", out)
+	}
+
+	t.Log("Its name is taken; and what breaks a limit is told by its number.")
+	for want, args := range map[string][]string{
+		"nas announces": {"announce", "http", "--port", "80", "--name", "photos of nas"},
+		"1 to 63":       {"announce", "http", "--port", "80", "--name", strings.Repeat("x", 64)},
+		"more than 15":  {"announce", "a-name-that-is-long", "--port", "80"},
+	} {
+		if _, err := w.Laptop.Command(t.Context(), args...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("meshd %q: %v, want …%s…", args, err, want)
+		}
+	}
+
+	t.Log("Withdrawn, it is gone from everywhere.")
+	_, err = w.Nas.Command(t.Context(), "unannounce", "http")
+	must(t, err)
+	awaitDig(t, laptop, "status: NXDOMAIN", server, "_http._tcp.meshd.internal", "PTR")
+}
