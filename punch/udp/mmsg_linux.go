@@ -29,7 +29,9 @@ func setIovec(iov *unix.Iovec, b []byte) {
 // follows reports whether b begins where iov ends: then one may cover both. Who
 // seals packets one after the other into one buffer spares the kernel most iovecs.
 func follows(iov *unix.Iovec, b []byte) bool {
-	return iov.Len > 0 && len(b) > 0 && unsafe.Add(unsafe.Pointer(iov.Base), iov.Len) == unsafe.Pointer(unsafe.SliceData(b))
+	// As numbers: a pointer past the end of its allocation is none.
+	end := uintptr(unsafe.Pointer(iov.Base)) + uintptr(iov.Len)
+	return iov.Len > 0 && len(b) > 0 && end == uintptr(unsafe.Pointer(unsafe.SliceData(b)))
 }
 
 // mmsgFunc is sendmmsg or recvmmsg: it handles msgs in order and returns how
