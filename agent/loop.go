@@ -43,17 +43,18 @@ type loop struct {
 	name     string    // as the hub gave it, before there is a map
 	rebuilt  time.Time // when the mesh last broke
 	local    *latest[punch.Local]
-	services *latest[announced]    // as offered last
-	lan      []dnssd.Service       // republished from this host's LAN
-	moved    chan struct{}         // capacity 1: the way out of this host changed
-	marred   chan struct{}         // capacity 1: our interface is not as we made it
-	relays   []netip.AddrPort      // the hub's relay, as last resolved
-	resolved chan []netip.AddrPort // what a lookup found
-	lookup   *task
-	retry    *time.Timer // runs while something is to be tried again
-	save     *time.Timer // runs while the map on disk is old
-	unsaved  bool
-	warm     *time.Timer // runs while a peer is not kept warm yet
+	services *latest[announced] // as offered last
+	// unpublished are the services that the hub refused last.
+	unpublished []dnssd.Service
+	moved       chan struct{}         // capacity 1: the way out of this host changed
+	marred      chan struct{}         // capacity 1: our interface is not as we made it
+	relays      []netip.AddrPort      // the hub's relay, as last resolved
+	resolved    chan []netip.AddrPort // what a lookup found
+	lookup      *task
+	retry       *time.Timer // runs while something is to be tried again
+	save        *time.Timer // runs while the map on disk is old
+	unsaved     bool
+	warm        *time.Timer // runs while a peer is not kept warm yet
 }
 
 // newLoop reads what the folder holds. It starts nothing.

@@ -71,7 +71,7 @@ func (l *loop) newNames(ctx context.Context, iface string, want func(punch.Key))
 		log: l.log, key: l.private.public(), listen: l.cfg.ListenDNS, want: want, news: newLatest[namesNews](), answers: make(map[netip.Addr]*task),
 		host: newHostNames(l.cfg.Resolver, iface),
 	}
-	n.take(l.netmap, punch.Local{}, l.offered())
+	n.take(l.netmap, punch.Local{}, l.state.Services)
 	n.task = start(context.WithoutCancel(ctx), n.run)
 	return n
 }
@@ -188,6 +188,12 @@ func (n *names) fill(m *Netmap, self dnssd.Member) {
 	n.filled = m
 	if err != nil {
 		n.log.Debug("members not in the zone", "err", err)
+	}
+	if _, there := n.zone.Member(self.Name); !there && len(self.Services) > 0 {
+		// A service that another member has by the same name, which the hub refuses
+		// as well, must not hide this one's addresses.
+		self.Services = nil
+		n.zone.Set(self) // why it failed has been said
 	}
 }
 

@@ -34,7 +34,7 @@ func (c *control) publish(ctx context.Context, cut context.CancelCauseFunc) erro
 		case err == nil:
 			wait.reset()
 		case heard(err): // and not liked: the stream is fine
-			c.log.Warn("endpoints not published", "err", err)
+			c.log.Warn("not published", "err", err)
 			again = time.After(wait.next())
 		default:
 			cut(err)

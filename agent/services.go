@@ -13,8 +13,7 @@ import (
 )
 
 // Services of this host are in its state, and published with its endpoints by the
-// control connection. Those that it republishes from its LAN are not remembered:
-// they are as long as the LAN says so.
+// control connection.
 
 // serviceChange is a wish of the local API about this host's services.
 type serviceChange struct {
@@ -43,18 +42,11 @@ func (l *loop) changeServices(c serviceChange) {
 	c.done <- nil
 }
 
-// republish makes services of this host's LAN those that it announces besides its
-// own; each names its host there ([dnssd.Service].Host).
-func (l *loop) republish(list []dnssd.Service) {
-	l.lan = list
-	l.announce()
-}
-
 // announce has the control connection publish the services, and this host's own
 // zone show them. What the hub is about to hear is remembered first, so that it
 // can be withdrawn whatever happens.
 func (l *loop) announce() {
-	all := l.offered()
+	all := l.state.Services
 	if known := union(l.state.Published, all); !slices.EqualFunc(known, l.state.Published, dnssd.Service.Equal) {
 		l.state.Published = known
 	}
@@ -66,17 +58,14 @@ func (l *loop) announce() {
 	}
 }
 
-// offered are all services that this host announces.
-func (l *loop) offered() []dnssd.Service {
-	all := union(l.state.Services, l.lan)
-	return all[:min(len(all), dnssd.MaxServices)]
-}
-
 // settle notes which services the hub has now.
 func (l *loop) settle(e settled) {
 	published := e.taken
+	l.unpublished = slices.DeleteFunc(slices.Clone(e.of.services), func(s dnssd.Service) bool {
+		return slices.ContainsFunc(e.taken, func(o dnssd.Service) bool { return sameName(o, s) })
+	})
 	if e.of != l.services.get() { // others have been announced meanwhile
-		published = union(published, l.offered())
+		published = union(published, l.state.Services)
 	}
 	if slices.EqualFunc(published, l.state.Published, dnssd.Service.Equal) {
 		return

@@ -87,6 +87,44 @@ func TestServicesAreAnnounced(t *testing.T) {
 	}
 }
 
+// TestServiceThatTheHubRefuses: another member took the name at the same time.
+// The rest is published, health says which is not, and the machine has its names.
+func TestServiceThatTheHubRefuses(t *testing.T) {
+	hub := newHub(t)
+	nas, laptop := newMachine(t, "nas"), newMachine(t, "laptop")
+	atNAS := nas.start(hub.Join().String())
+	atNAS.awaitState(localapi.Running)
+	if _, err := atNAS.Announce(t.Context(), localapi.AnnounceRequest{Type: "http", Port: 80, Name: "Files"}); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the hub has it", func() bool { return len(hub.Member("nas").GetServices()) == 1 })
+	f, err := openFolder(laptop.config.StateDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = f.save(state{Version: stateVersion, Services: []dnssd.Service{
+		{Instance: "Files", Type: "_http._tcp", Port: 81}, {Instance: "laptop", Type: "_ssh._tcp", Port: 22},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	atLaptop := laptop.start(hub.Join().String())
+	atLaptop.awaitState(localapi.Running)
+	await(t, "the other is published", func() bool {
+		list := hub.Member("laptop").GetServices()
+		return len(list) == 1 && list[0].GetInstance() == "laptop"
+	})
+	await(t, "health says so", func() bool {
+		return slices.ContainsFunc(atLaptop.Status().Health, func(s string) bool {
+			return strings.Contains(s, `"Files"`) && strings.Contains(s, "not published")
+		})
+	})
+	laptop.awaitAnswer("100.96.0.2", "laptop.apitest.internal", "A", "100.96.0.2")
+	if got := hub.Member("nas").GetServices(); len(got) != 1 || got[0].GetPort() != 80 {
+		t.Errorf("the nas has %v", got)
+	}
+}
+
 func TestUnionOfServices(t *testing.T) {
 	a := dnssd.Service{Instance: "a", Type: "_http._tcp", Port: 1}
 	again := dnssd.Service{Instance: "A", Type: "_HTTP._tcp", Port: 2}

@@ -38,6 +38,7 @@ type view struct {
 	hubErr   error
 	offset   time.Duration   // the hub's clock minus ours
 	services []dnssd.Service // that this host announces
+	refused  []dnssd.Service // of these, by the hub
 }
 
 // show publishes the state as it is now.
@@ -45,7 +46,7 @@ func (l *loop) show() {
 	v := &view{
 		cfg: &l.cfg, key: l.private.public(), identity: l.identity.Public(), state: l.phase, failure: l.failure, name: l.name, netmap: l.netmap, plane: l.plane,
 		hub: l.asked, relays: l.relays, linked: l.linked, since: l.since, hubErr: l.hubErr, offset: l.state.ClockOffset,
-		services: l.offered(),
+		services: l.state.Services, refused: l.unpublished,
 	}
 	if l.control != nil {
 		v.host = l.control.client.URL("")
@@ -167,6 +168,9 @@ func (v *view) health(now time.Time, h punch.HubStatus) []string {
 		if t, ok := v.plane.tunnel.(interface{ Health() string }); ok && t.Health() != "" {
 			lines = append(lines, t.Health())
 		}
+	}
+	for _, s := range v.refused {
+		lines = append(lines, fmt.Sprintf("service %q of type %s is not published: the coordinator refuses it; another member may have one of this name", s.Instance, s.Type))
 	}
 	if h.Via == punch.ViaTLS {
 		lines = append(lines, "UDP to the coordinator is blocked: relayed packets go over TLS, which is slower")
