@@ -29,7 +29,7 @@
 //	_services._dns-sd._udp.meshd.internal       PTR _wireguard._udp.meshd.internal …
 //	_wireguard._udp.meshd.internal              PTR <key>._wireguard._udp.meshd.internal
 //	<key>._wireguard._udp.meshd.internal        SRV 0 0 41641 <itself>, A or AAAA, TXT txtvers= pub= allowed= …
-//	_cand.<key>._wireguard._udp.meshd.internal  TXT "c0=host 192.168.1.5:41641" "c1=reflexive 203.0.113.9:41641"
+//	_cand.<key>._wireguard._udp.meshd.internal  TXT "c0=host 192.168.1.5:41641" "c1=reflexive 203.0.113.9:41641", and traits
 //	_http._tcp.meshd.internal                   PTR Files on nas._http._tcp.meshd.internal
 //	Files on nas._http._tcp.meshd.internal      SRV 0 0 8080 nas.meshd.internal, TXT
 //	printer.nas.meshd.internal                  A: a host of nas's LAN that a service of its names
@@ -50,4 +50,9 @@
 // of its own (RFC 8945): [Registration] makes it, and nsupdate with [Key.File]
 // does as well. It is decided purely, from the message and the member's present
 // records to a [Publication] or an RCODE, and then published whole or not at all.
+//
+// Both may write for one member. A registration replaces endpoint and candidates,
+// so one that nsupdate wrote lasts until the agent registers anew; it leaves text
+// alone, and all services but those that it names. Endpoints, candidates and
+// services of a member that is offline are kept, and not shown.
 package dnssd
