@@ -196,6 +196,14 @@ func (s *scene) stream(from, to *mesh.Agent) *stream {
 			return err
 		}))
 	}
+	p := s.ping(from, to)
+	must(s.t, from.AwaitPing(s.t.Context(), patience, to.Host.Name)) // some answers before the trouble
+	return p
+}
+
+// ping starts to ping one member from another, whatever the path.
+func (s *scene) ping(from, to *mesh.Agent) *stream {
+	s.t.Helper()
 	addr, err := from.Address(s.t.Context(), to.Host.Name)
 	must(s.t, err)
 	ctx, cancel := context.WithCancel(s.t.Context())
@@ -205,7 +213,6 @@ func (s *scene) stream(from, to *mesh.Agent) *stream {
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) } // it prints what it holds back
 	must(s.t, cmd.Start())
 	go func() { p.done <- cmd.Wait() }()
-	must(s.t, from.AwaitPing(s.t.Context(), patience, to.Host.Name)) // some answers before the trouble
 	return p
 }
 

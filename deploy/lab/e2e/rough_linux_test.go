@@ -1,0 +1,81 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"meshd/deploy/lab"
+	"meshd/deploy/lab/mesh"
+)
+
+func TestRoughLinks(t *testing.T) {
+	for name, link := range map[string]lab.Delay{
+		"a fifth lost":        {OneWay: 10 * time.Millisecond, Hops: 2, Loss: 0.106}, // by two links
+		"far away":            {OneWay: 150 * time.Millisecond, Hops: 2},
+		"far away, and lossy": {OneWay: 150 * time.Millisecond, Hops: 2, Loss: 0.106},
+		"out of order":        {OneWay: 10 * time.Millisecond, Hops: 2, Jitter: 50 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			_, _, alice, bob := s.homes(lab.Gateway{Link: link}, lab.Gateway{Link: link})
+			s.join(alice, bob)
+			s.direct(alice, bob)
+			changes := pathChanges(alice) + pathChanges(bob)
+			s.trickles(alice, bob, 10*time.Second)
+			flaps := pathChanges(alice) + pathChanges(bob) - changes
+			t.Logf("the path changed %d times under traffic", flaps)
+			if flaps > 4 {
+				t.Errorf("the path changed %d times in 10 s, want it to stay", flaps)
+			}
+			s.direct(alice, bob)
+		})
+	}
+}
+
+// pathChanges is how often a member has told of another path.
+func pathChanges(a *mesh.Agent) int { return strings.Count(a.Log(), `msg="path changed"`) }
+
+// trickles pings for a while, and checks that most of it went straight. Where much is
+// lost, TCP would be of no use.
+func (s *scene) trickles(a, b *mesh.Agent, d time.Duration) {
+	s.t.Helper()
+	addr, err := a.Address(s.t.Context(), b.Host.Name)
+	must(s.t, err)
+	before := s.flows()
+	const every, size = 20 * time.Millisecond, 1000
+	out, err := a.Host.Run(s.t.Context(), "ping", "-q", "-i", fmt.Sprint(every.Seconds()), "-s", fmt.Sprint(size), "-w", fmt.Sprint(d.Seconds()), addr)
+	must(s.t, err)
+	s.t.Log(strings.TrimSpace(out[strings.Index(out, "statistics"):]))
+	after := s.flows()
+	sent := uint64(d/every) * size
+	ab := lab.Flow{From: mesh.HomeAAddr, To: mesh.HomeBAddr}
+	there, back := after[ab].Bytes-before[ab].Bytes, after[ab.Reverse()].Bytes-before[ab.Reverse()].Bytes
+	if there < sent/2 || back < sent/4 {
+		s.t.Errorf("of %d bytes of pings, %d passed the core straight, and %d of the answers", sent, there, back)
+	}
+}
+
+// wireGuard matches WireGuard's own packets: type 1 to 4 and three zeros.
+const wireGuard = "ip saddr %s ip daddr %s udp length > 32 @th,64,32 { 0x01000000, 0x02000000, 0x03000000, 0x04000000 }"
+
+func TestNetworkThatDropsWireGuard(t *testing.T) {
+	s := newScene(t)
+	_, _, alice, bob := s.homes(lab.Gateway{}, lab.Gateway{})
+	must(t, s.Lab.Drop(fmt.Sprintf(wireGuard, mesh.HomeAAddr, mesh.HomeBAddr)))
+	must(t, s.Lab.Drop(fmt.Sprintf(wireGuard, mesh.HomeBAddr, mesh.HomeAAddr)))
+
+	t.Log("Something between the homes lets every probe through, but not WireGuard.")
+	s.join(alice, bob)
+	at := time.Now()
+	stream := s.ping(alice, bob)
+	must(t, alice.AwaitPath(t.Context(), 2*patience, "bob", "relay"))
+	t.Logf("relayed after %v", time.Since(at).Round(time.Millisecond))
+	stream.bears("WireGuard is dropped")
+	must(t, bob.AwaitPath(t.Context(), 2*patience, "alice", "relay"))
+	s.relayed(alice, bob)
+	text, err := alice.Command(t.Context(), "why", "bob")
+	must(t, err)
+	t.Log(text)
+}
