@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"net/netip"
+	"syscall"
 	"testing"
 	"time"
 
@@ -66,23 +67,39 @@ func TestHostsThatLetNobodyIn(t *testing.T) {
 	s.carries(alice, nas)
 }
 
-func TestGatewayOfShortMemory(t *testing.T) {
-	for name, outboundOnly := range map[string]bool{"short": false, "short and outbound only": true} {
-		t.Run(name, func(t *testing.T) {
-			s := newScene(t)
-			nat := nattest.PortRestricted
-			nat.Lifetime, nat.OutboundOnly = 20*time.Second, outboundOnly
-			_, _, alice, bob := s.homes(lab.Gateway{Translate: []nattest.NAT{nat}}, lab.Gateway{})
-			s.join(alice, bob)
-			s.direct(alice, bob)
-			t.Log("Nothing is said for a while, longer than the gateway remembers. Then the other side speaks first.")
-			quiet(t, 26*time.Second)
-			at := time.Now()
-			must(t, bob.AwaitPing(t.Context(), bearable, "alice"))
-			t.Logf("the first answer came after %v", time.Since(at).Round(time.Millisecond))
-			s.direct(alice, bob)
-			s.carries(alice, bob, between)
-		})
+func TestGatewaysOfShortMemory(t *testing.T) {
+	s := newScene(t)
+	_, bob := s.home("bob", mesh.HomeBAddr, lab.Gateway{})
+	s.join(bob)
+	short := nattest.PortRestricted
+	short.Lifetime = 20 * time.Second
+	oneWay := short
+	oneWay.OutboundOnly = true // what comes in keeps no mapping alive
+	publics := make(map[*mesh.Agent]netip.Addr)
+	add := func(name string, nat nattest.NAT) *mesh.Agent {
+		public := netip.AddrFrom4([4]byte{198, 51, 100, byte(110 + len(publics))})
+		_, a := s.home(name, public, lab.Gateway{Translate: []nattest.NAT{nat}})
+		publics[a] = public
+		s.join(a)
+		s.direct(a, bob)
+		return a
+	}
+	alice, carol, dave := add("alice", short), add("carol", oneWay), add("dave", short)
+
+	t.Log("Nothing is said for a while, longer than the gateways remember. Dave even sleeps, and wakes up. Then Bob speaks first.")
+	asleep, err := dave.PID()
+	must(t, err)
+	must(t, syscall.Kill(asleep, syscall.SIGSTOP))
+	quiet(t, 26*time.Second)
+	must(t, syscall.Kill(asleep, syscall.SIGCONT))
+	for _, a := range []*mesh.Agent{dave, alice, carol} {
+		at := time.Now()
+		must(t, bob.AwaitPing(t.Context(), bearable, a.Host.Name))
+		t.Logf("%s answered after %v", a.Host.Name, time.Since(at).Round(time.Millisecond))
+	}
+	for _, a := range []*mesh.Agent{alice, carol, dave} {
+		s.direct(a, bob)
+		s.carries(a, bob, [2]netip.Addr{publics[a], mesh.HomeBAddr})
 	}
 }
 

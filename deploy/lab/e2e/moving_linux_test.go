@@ -2,13 +2,10 @@ package e2e
 
 import (
 	"net/netip"
-	"syscall"
 	"testing"
-	"time"
 
 	"meshd/deploy/lab"
 	"meshd/deploy/lab/mesh"
-	"meshd/punch/nattest"
 )
 
 // Public addresses of the cafés where the hosts of the two homes have a second
@@ -58,25 +55,4 @@ func TestMovingBetweenNetworks(t *testing.T) {
 	s.carries(alice, bob, between)
 	s.direct(alice, bob)
 	stream.bears("bob moves home")
-}
-
-func TestSleep(t *testing.T) {
-	s := newScene(t)
-	nat := nattest.PortRestricted
-	nat.Lifetime = 20 * time.Second
-	_, _, alice, bob := s.homes(lab.Gateway{Translate: []nattest.NAT{nat}}, lab.Gateway{})
-	s.join(alice, bob)
-	s.direct(alice, bob)
-
-	t.Log("Alice sleeps for longer than her gateway remembers, and wakes up.")
-	pid, err := alice.PID()
-	must(t, err)
-	must(t, syscall.Kill(pid, syscall.SIGSTOP))
-	quiet(t, 26*time.Second)
-	must(t, syscall.Kill(pid, syscall.SIGCONT))
-	at := time.Now()
-	must(t, bob.AwaitPing(t.Context(), bearable, "alice"))
-	t.Logf("bob had an answer after %v", time.Since(at).Round(time.Millisecond))
-	s.direct(alice, bob)
-	s.carries(alice, bob, between)
 }

@@ -23,11 +23,11 @@ func TestRoughLinks(t *testing.T) {
 			s.join(alice, bob)
 			s.direct(alice, bob)
 			changes := pathChanges(alice) + pathChanges(bob)
-			s.trickles(alice, bob, 10*time.Second)
+			s.trickles(alice, bob, 6*time.Second)
 			flaps := pathChanges(alice) + pathChanges(bob) - changes
 			t.Logf("the path changed %d times under traffic", flaps)
 			if flaps > 4 {
-				t.Errorf("the path changed %d times in 10 s, want it to stay", flaps)
+				t.Errorf("the path changed %d times in 6 s, want it to stay", flaps)
 			}
 			s.direct(alice, bob)
 		})
