@@ -11,10 +11,8 @@ const (
 	typeResponse   = 2
 )
 
-const (
-	handshakeLife = 5 * time.Second // WireGuard's own patience (REKEY_TIMEOUT)
-	crossing      = time.Second     // initiations both ways within this have crossed
-)
+// handshakeLife is WireGuard's own patience with an answer (REKEY_TIMEOUT).
+const handshakeLife = 5 * time.Second
 
 // handshake keeps the last handshake message sent to a peer until something
 // answers it. WireGuard repeats a lost one after 5 s; here a way that appears
@@ -66,12 +64,14 @@ func (h *handshake) asking() time.Time {
 }
 
 // crossed reports whether b is an initiation that lost against ours. Ours is
-// then sent again, for the way it took first may have led nowhere.
+// then sent again, for the way it took first may have led nowhere. Ours counts for as
+// long as it may be answered: it may have been repeated when a way appeared, and the
+// answer be on a long way.
 func (f *flow) crossed(b []byte) bool {
 	if b[0] != typeInitiation || !f.stands {
 		return false
 	}
-	ours := f.waiting(time.Now(), crossing)
+	ours := f.waiting(time.Now(), handshakeLife)
 	if ours == nil || ours[0] != typeInitiation {
 		return false
 	}

@@ -36,16 +36,22 @@ func TestCrossedInitiations(t *testing.T) {
 		name   string
 		lower  bool
 		sent   byte
+		ago    time.Duration
 		passed bool
 	}{
-		{"lower key, own initiation under way: ours stands", true, typeInitiation, false},
-		{"higher key: theirs stands", false, typeInitiation, true},
-		{"lower key, nothing under way", true, 0, true},
-		{"lower key, our response under way", true, typeResponse, true},
+		{"lower key, own initiation under way: ours stands", true, typeInitiation, 0, false},
+		{"the same, for as long as it may be answered", true, typeInitiation, handshakeLife - time.Second, false},
+		{"lower key, own initiation was lost", true, typeInitiation, handshakeLife, true},
+		{"higher key: theirs stands", false, typeInitiation, 0, true},
+		{"lower key, nothing under way", true, 0, 0, true},
+		{"lower key, our response under way", true, typeResponse, 0, true},
 	} {
 		f := &flow{handshake: handshake{stands: row.lower}}
 		f.way.Store(&way{})
 		f.remember([]byte{row.sent})
+		if s := f.handshake.sent.Load(); s != nil {
+			s.at = s.at.Add(-row.ago)
+		}
 		if got := !f.crossed([]byte{typeInitiation}); got != row.passed {
 			t.Errorf("%s: passed is %v, want %v", row.name, got, row.passed)
 		}
