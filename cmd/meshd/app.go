@@ -14,6 +14,7 @@ import (
 
 	"meshd/agent"
 	"meshd/agent/localapi"
+	"meshd/agent/netcfg"
 	"meshd/coordinator"
 )
 
@@ -29,6 +30,7 @@ type app struct {
 	startDaemon func(context.Context, daemon) error // returns when it answers
 	runAgent    func(context.Context, agent.Config) error
 	netcheck    func(context.Context, agent.NetcheckConfig) (localapi.Netcheck, error)
+	lookup      func() netcfg.Lookup // how this machine's programs look names up
 	query       func(ctx context.Context, server netip.AddrPort, name, qtype string) ([]string, error)
 	coordinate  func(context.Context, coordinator.Config, func()) error // calls back when it serves
 }

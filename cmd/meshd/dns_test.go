@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"meshd/agent/localapi"
+	"meshd/agent/netcfg"
 	"meshd/dnssd"
 )
 
@@ -47,7 +48,7 @@ func TestDNSStatus(t *testing.T) {
 		mode:    ask: the server answers whoever asks it; this machine's resolver is as it was
 		error:   listen for DNS on 100.96.0.7:53: address already in use
 	`, "")
-	b.do(t, "dns query nas", 1, "", `
+	b.do(t, "dns query --direct nas", 1, "", `
 		meshd: nobody answers for the mesh's names on this machine
 		hint: meshd dns status
 	`)
@@ -58,6 +59,31 @@ func TestDNSStatus(t *testing.T) {
 		zone:    home.internal
 		server:  none, as --dns=off says
 	`, "")
+}
+
+func TestDNSQueryAsTheHostDoes(t *testing.T) {
+	b := newBench(t)
+	l := netcfg.Lookup{Servers: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("127.0.0.53")}, Search: []string{"home.internal"}, Hosts: "100.96.0.9 printer\n"}
+	b.app.lookup = func() netcfg.Lookup { return l }
+	b.app.query = func(_ context.Context, server netip.AddrPort, name, qtype string) ([]string, error) {
+		switch server.Addr().String() + " " + name + " " + qtype {
+		case "127.0.0.53 nas.home.internal A":
+			return []string{"nas.home.internal. 30 IN A 100.96.0.2"}, nil
+		case "127.0.0.53 nas.home.internal AAAA":
+			return nil, &dnssd.Rejection{Rcode: "NODATA"}
+		}
+		if server.Addr() == netip.MustParseAddr("192.0.2.1") {
+			return nil, errors.New("no answer")
+		}
+		return nil, &dnssd.Rejection{Rcode: "NXDOMAIN"}
+	}
+	b.do(t, "dns query printer", 0, "printer. 0 IN A 100.96.0.9", "answered by /etc/hosts")
+	b.do(t, "dns query nas", 0, "nas.home.internal. 30 IN A 100.96.0.2", "answered by 127.0.0.53")
+	b.do(t, "dns query nas.home.internal", 0, "nas.home.internal. 30 IN A 100.96.0.2", "answered by 127.0.0.53")
+	b.do(t, "dns query nobody", 1, "", `
+		meshd: programs on this machine find no A or AAAA of nobody
+		hint: meshd dns query --direct nobody asks the mesh's own server; meshd dns status tells how programs find names
+	`)
 }
 
 func TestDNSKey(t *testing.T) {
@@ -86,9 +112,9 @@ func TestDNSQuery(t *testing.T) {
 		}
 		return nil, &dnssd.Rejection{Rcode: "NXDOMAIN"}
 	}
-	b.do(t, "dns query nas", 0, "nas.home.internal. 30 IN A 100.96.0.2", "")
-	b.do(t, "dns query nas.home.internal A", 0, "nas.home.internal. 30 IN A 100.96.0.2", "")
-	b.do(t, "dns query nas SRV", 1, "", "meshd: nas.home.internal has no SRV record")
-	b.do(t, "dns query nobody", 1, "", "meshd: there is no name nobody.home.internal\nhint: meshd peers")
-	b.do(t, "dns query example.org", 1, "", "meshd: example.org is not in the mesh's zone\nhint: ask this machine's resolver")
+	b.do(t, "dns query --direct nas", 0, "nas.home.internal. 30 IN A 100.96.0.2", "")
+	b.do(t, "dns query --direct nas.home.internal A", 0, "nas.home.internal. 30 IN A 100.96.0.2", "")
+	b.do(t, "dns query --direct nas SRV", 1, "", "meshd: nas.home.internal has no SRV record")
+	b.do(t, "dns query --direct nobody", 1, "", "meshd: there is no name nobody.home.internal\nhint: meshd peers")
+	b.do(t, "dns query --direct example.org", 1, "", "meshd: example.org is not in the mesh's zone\nhint: ask this machine's resolver")
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"meshd/agent"
+	"meshd/agent/netcfg"
 	"meshd/dnssd"
 )
 
@@ -29,6 +30,7 @@ func main() {
 		startDaemon: startDaemon,
 		runAgent:    runAgent,
 		netcheck:    agent.Netcheck,
+		lookup:      netcfg.ReadLookup,
 		query:       dnssd.Query,
 		coordinate:  coordinate,
 	}

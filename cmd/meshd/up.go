@@ -71,6 +71,11 @@ mesh's UDP into vxlan or geneve.`,
 			if err := w.readJoin(join); err != nil {
 				return err
 			}
+			if w.hostname != "" {
+				if err := agent.CheckHostname(w.hostname); err != nil {
+					return err
+				}
+			}
 			if w.foreground {
 				return a.runAgent(cmd.Context(), w.config(a))
 			}
@@ -233,8 +238,25 @@ func (a *app) bringUp(ctx context.Context, c *localapi.Client, w wishes) error {
 	}
 	if s.State.Up() {
 		a.printUp(s)
+		a.sayRenamed(w, s)
 	}
 	return nil
+}
+
+// sayRenamed says that the name asked for was another member's, so that this
+// machine got one with a number behind it.
+func (a *app) sayRenamed(w wishes, s localapi.Status) {
+	wished, _, _ := strings.Cut(strings.ToLower(w.hostname), ".")
+	if wished == "" { // its own, of which characters may have been replaced
+		own, _ := os.Hostname()
+		own, _, _ = strings.Cut(strings.ToLower(own), ".")
+		if _, numbered := strings.CutPrefix(s.Self.Name, own+"-"); numbered {
+			wished = own
+		}
+	}
+	if w.join != "" && wished != "" && wished != s.Self.Name {
+		a.say("the name %s was taken or had been given before: this machine is %s", wished, s.Self.Name)
+	}
 }
 
 func obstacle(s localapi.Status) string {

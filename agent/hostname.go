@@ -1,0 +1,30 @@
+package agent
+
+import (
+	"fmt"
+	"strings"
+
+	"meshd/agent/localapi"
+)
+
+// maxLabel is the longest part of a DNS name, in bytes (RFC 1035 §2.3.4).
+const maxLabel = 63
+
+// CheckHostname says why a wished name can't be one of the mesh's. Of a name with
+// dots the first part is taken.
+func CheckHostname(name string) error {
+	label, _, _ := strings.Cut(name, ".")
+	for _, r := range label {
+		if r >= 0x80 {
+			return localapi.WithHint(fmt.Errorf("hostname %q has %q in it: names of the mesh are of letters a-z, digits and hyphens", name, r),
+				"give an international name in its ASCII form, which begins with xn--")
+		}
+	}
+	switch n := len(label); {
+	case n > maxLabel:
+		return localapi.WithHint(fmt.Errorf("hostname %q has %d bytes before its first dot, more than the %d that DNS allows", name, n, maxLabel), "give a shorter one")
+	case n == 0 || strings.Trim(strings.ToLower(label), "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || label[0] == '-' || label[n-1] == '-':
+		return localapi.WithHint(fmt.Errorf("hostname %q is no DNS label", name), "use letters a-z, digits and hyphens, and no hyphen at either end")
+	}
+	return nil
+}
