@@ -1,6 +1,7 @@
 package punch
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -192,15 +193,15 @@ func TestSearchTimes(t *testing.T) {
 		easy, hard  nattest.NAT
 		median, p99 time.Duration
 		probes      int
-		least       int // percent of the pairs are direct
+		least       int // percent of the pairs are direct; of full ranges 2.2 % fail, and 10 % once in 100 000 runs
 		seeds       int
 	}{
 		{"sequential", nattest.PortRestricted, nattest.SymmetricSequential(1), 300 * time.Millisecond, 500 * time.Millisecond, 250, 100, 20},
 		{"both sequential", nattest.SymmetricSequential(-1), nattest.SymmetricSequential(2), 300 * time.Millisecond, 500 * time.Millisecond, 250, 100, 20},
 		{"preserving", nattest.Linux, nattest.SymmetricPreserving, 300 * time.Millisecond, 500 * time.Millisecond, 250, 100, 20},
 		{"block", nattest.Linux, nattest.SymmetricBlock, 500 * time.Millisecond, 1500 * time.Millisecond, 300, 100, 50},
-		{"full range", nattest.Linux, nattest.Symmetric, 2500 * time.Millisecond, 14 * time.Second, 1020, 95, 100},
-		{"full range, easy side that accepts", nattest.LinuxAccept, nattest.Symmetric, 4 * time.Second, 14 * time.Second, 1020, 85, 20},
+		{"full range", nattest.Linux, nattest.Symmetric, 2500 * time.Millisecond, 14 * time.Second, 1020, 90, 100},
+		{"full range, easy side that accepts", nattest.LinuxAccept, nattest.Symmetric, 4 * time.Second, 14 * time.Second, 1020, 80, 40},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			seeds := tt.seeds
@@ -286,18 +287,21 @@ func (w *world) talk(a, b *agent, limit time.Duration) {
 	<-done
 }
 
+// luck is how long a full-range search may take that is repeated after 5 minutes
+// when it found nothing, as one in forty does.
+const luck = 16 * time.Minute
+
 func TestWinner(t *testing.T) {
 	for _, tt := range []struct {
 		name       string
 		easy, hard nattest.NAT
-		held       int32 // sockets of the easy side
-		same       bool  // after a reboot the NAT gives the same port again
+		same       bool // after a reboot the NAT gives the same port again
 	}{
-		{"sequential", nattest.Linux, nattest.SymmetricSequential(1), 0, false},
-		{"block", nattest.Linux, nattest.SymmetricBlock, 0, false},
-		{"full range", nattest.PortRestricted, nattest.Symmetric, 0, false},
-		{"both sequential", nattest.SymmetricSequential(1), nattest.SymmetricSequential(1), 1, false},
-		{"both preserving", nattest.SymmetricPreserving, nattest.SymmetricPreserving, 1, true},
+		{"sequential", nattest.Linux, nattest.SymmetricSequential(1), false},
+		{"block", nattest.Linux, nattest.SymmetricBlock, false},
+		{"full range", nattest.PortRestricted, nattest.Symmetric, false},
+		{"both sequential", nattest.SymmetricSequential(1), nattest.SymmetricSequential(1), false},
+		{"both preserving", nattest.SymmetricPreserving, nattest.SymmetricPreserving, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			story(t, func(t *testing.T, w *world) {
@@ -305,11 +309,11 @@ func TestWinner(t *testing.T) {
 				a, easy := w.addCounted("alice", nil, tt.easy)
 				b, hard := w.addCounted("bob", nil, tt.hard)
 				time.Sleep(5 * time.Second)
-				w.talk(a, b, 20*time.Second)
+				w.talk(a, b, luck)
 				since := [2]time.Time{a.path(b).Since, b.path(a).Since}
 				t.Logf("sockets: %d of at most %d, and %d of at most %d", hard.open.Load(), hard.most.Load(), easy.open.Load(), easy.most.Load())
-				if got := [2]int32{easy.open.Load(), hard.open.Load()}; got != [2]int32{tt.held, 1} {
-					t.Errorf("%v sockets are open, want those that won: %v", got, [2]int32{tt.held, 1})
+				if got, want := [2]int32{easy.open.Load(), hard.open.Load()}, [2]int32{a.holds(b), b.holds(a)}; got != want {
+					t.Errorf("%v sockets are open, want those that won: %v", got, want)
 				}
 				t.Log("an hour without data, and mappings that live for 40 s")
 				time.Sleep(time.Hour)
@@ -329,9 +333,9 @@ func TestWinner(t *testing.T) {
 				if !tt.same {
 					w.lose(a, b)
 				}
-				w.talk(a, b, 10*time.Minute+30*time.Second)
-				if got := [2]int32{easy.open.Load(), hard.open.Load()}; got != [2]int32{tt.held, 1} {
-					t.Errorf("%v sockets are open after it was found again, want %v", got, [2]int32{tt.held, 1})
+				w.talk(a, b, luck)
+				if got, want := [2]int32{easy.open.Load(), hard.open.Load()}, [2]int32{a.holds(b), b.holds(a)}; got != want {
+					t.Errorf("%v sockets are open after it was found again, want %v", got, want)
 				}
 
 				t.Log("the peer is removed")
@@ -344,6 +348,17 @@ func TestWinner(t *testing.T) {
 			})
 		})
 	}
+}
+
+// holds is how many sockets of its own the path to b uses: one, or, when a port of
+// the common socket was found, none.
+func (a *agent) holds(b *agent) (n int32) {
+	a.ask(context.Background(), func(l *loop) {
+		if p := l.members.all[b.key].path; p.cur != nil && p.cur.socket.extra() {
+			n = 1
+		}
+	})
+	return n
 }
 
 // lose talks until a notices that the path is dead.

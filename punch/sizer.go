@@ -88,7 +88,10 @@ func (s *sizer) next(now time.Time, starves bool, rtt time.Duration) []int {
 	case s.stage == sizeTop && s.goes < sizeGoes:
 		s.goes++
 		s.at = now.Add(sizeGap)
-		if s.goes == sizeGoes {
+		switch s.goes {
+		case 1: // mostly, that is all there is to it
+			return []int{s.top}
+		case sizeGoes:
 			s.at = now.Add(wait)
 		}
 		return []int{s.top, 0}
