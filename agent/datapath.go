@@ -15,6 +15,11 @@ import (
 // newDataPath makes the paths and the tunnel over them. Where nobody asked for the
 // kernel's WireGuard and it fails none the less, user space does it.
 func (l *loop) newDataPath(dial dialer) (Puncher, tunnel.Tunnel, error) {
+	// What a daemon that was killed left behind has our port, where peers find us
+	// without the hub.
+	if err := tunnel.CleanUp(l.private.bytes, l.log); err != nil {
+		l.log.Warn("interfaces left behind not looked for", "err", err)
+	}
 	backend, err := l.cfg.ChooseBackend(l.cfg.Backend)
 	if err != nil {
 		return nil, nil, err

@@ -128,12 +128,8 @@ func (k *kernel) open(mtu int) error {
 	return nil
 }
 
-// createLink refuses a name that exists, unless the interface is one that we left
-// behind.
+// createLink refuses a name that exists.
 func (k *kernel) createLink(mtu int) error {
-	if err := CleanUp(PrivateKey(k.key), k.log); err != nil {
-		return err
-	}
 	err := netlink.LinkAdd(&netlink.Wireguard{LinkAttrs: netlink.LinkAttrs{Name: k.name, MTU: mtu}})
 	if err != nil {
 		return createError(k.name, err)
@@ -142,8 +138,8 @@ func (k *kernel) createLink(mtu int) error {
 }
 
 // CleanUp removes interfaces of the kernel's WireGuard with this private key. A
-// process that is killed leaves its own behind; nobody else has its key. It is not
-// for when a [Tunnel] with the key is up.
+// process that is killed leaves its own behind, with its name and its UDP port;
+// nobody else has its key. It is not for when a [Tunnel] with the key is up.
 func CleanUp(key PrivateKey, log *slog.Logger) error {
 	links, err := netlink.LinkList()
 	if err != nil {

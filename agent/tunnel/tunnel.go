@@ -102,9 +102,6 @@ func New(c Config) (Tunnel, error) {
 	if c.Backend == Kernel {
 		return newKernel(c)
 	}
-	if err := CleanUp(c.PrivateKey, c.Log); err != nil {
-		return nil, err
-	}
 	dev, err := openTUN(c.Interface, c.MTU, c.Log)
 	if err != nil {
 		return nil, err

@@ -13,6 +13,7 @@ import (
 
 	"meshd/deploy/lab"
 	"meshd/deploy/lab/mesh"
+	"meshd/punch/nattest"
 )
 
 // The stories of this file need a kernel with WireGuard, and do to it what only a
@@ -145,10 +146,19 @@ func interfaceDeleted(t *testing.T, w *mesh.World) {
 
 // daemonKilled leaves the interface behind, for the next daemon to know it as ours.
 func daemonKilled(t *testing.T, w *mesh.World) {
+	port := func() string {
+		out, err := w.Nas.Host.Run(t.Context(), "wg", "show", "meshd0", "listen-port")
+		must(t, err)
+		return out
+	}
+	before := port()
 	must(t, w.Nas.Kill(t.Context()))
 	must(t, w.Nas.Host.Shell("wg show meshd0"))
 	_, err := w.Nas.Up(t.Context())
 	must(t, err)
+	if after := port(); after != before {
+		t.Errorf("the port was %s and is %s now: peers would not find it without the hub", before, after)
+	}
 	must(t, w.Nas.AwaitPing(t.Context(), patience, "laptop"))
 	push(t, w.Nas, w.Laptop, megabyte/10)
 }
@@ -246,4 +256,20 @@ func TestKernelCarriesTheWinnerOfASearch(t *testing.T) {
 	}
 	awaitEndpoint(t, w.Laptop, "till", one(branch))
 	awaitEndpoint(t, till, "laptop", loopbacks)
+
+	t.Log("A NAT that counts: its next port is foretold, and the port's own packets pass.")
+	corner := netip.MustParseAddr("198.51.100.60")
+	site, err = w.Lab.Site("corner", lab.Gateway{
+		Public: corner, LAN: netip.MustParsePrefix("192.168.1.0/24"), Translate: []nattest.NAT{nattest.SymmetricSequential(1)},
+	})
+	must(t, err)
+	host, err = site.Host("shop")
+	must(t, err)
+	shop := mesh.NewAgent(host, bin)
+	join(t, w, shop)
+	must(t, w.Laptop.AwaitPing(t.Context(), patience, "shop"))
+	push(t, w.Laptop, shop, megabyte)
+	must(t, w.Laptop.AwaitPath(t.Context(), patience, "shop", "direct"))
+	awaitEndpoint(t, w.Laptop, "shop", one(corner))
+	push(t, shop, w.Laptop, megabyte)
 }
