@@ -11,16 +11,20 @@ import (
 )
 
 // pair is two public hosts and a hub on veth links, with a mesh and, beside it,
-// a plain WireGuard tunnel between the two.
+// a plain WireGuard tunnel between the two. A third host may join to relay.
 type pair struct {
 	lab  *lab.Lab
 	hub  *mesh.Hub
 	a, b *mesh.Agent
+
+	c      *mesh.Agent
+	joined bool // c has been a member
 }
 
 var (
 	addrA = netip.MustParseAddr("198.51.100.1")
 	addrB = netip.MustParseAddr("198.51.100.2")
+	addrC = netip.MustParseAddr("198.51.100.3")
 )
 
 // tunnel is one way from a to b: an address of b's, and the processes at both
@@ -70,6 +74,11 @@ func (p *pair) build(b *bench) error {
 			return err
 		}
 	}
+	third, err := p.lab.Public("c", lab.Delay{}, addrC)
+	if err != nil {
+		return err
+	}
+	p.c = mesh.NewAgent(third, b.meshd)
 	return p.a.AwaitPing(b.ctx, 10*time.Second, "b")
 }
 

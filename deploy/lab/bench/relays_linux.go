@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"meshd/deploy/lab/mesh"
 )
 
 // relays compares the ways by relay with the direct path.
@@ -20,6 +22,7 @@ func (b *bench) relays() error {
 	}{
 		{"the hub's UDP relay", "relay", p.cut, p.heal, p.hub.PID},
 		{"the hub's TLS relay", "tls", p.block, p.unblock, p.hub.PID},
+		{"a member", "relay", p.offer, p.withdraw, p.c.PID},
 	} {
 		if err := b.relayed(p, way.name, way.path, way.enter, way.leave, way.relay); err != nil {
 			return fmt.Errorf("by %s: %w", way.name, err)
@@ -87,3 +90,39 @@ END`)
 }
 
 func (p *pair) unblock(*bench) error { return p.b.Host.Shell("nft delete table inet bench") }
+
+// offer has c relay, and takes away the direct path and a's way to the hub.
+func (p *pair) offer(b *bench) error {
+	key, err := p.hub.Join(b.ctx, "--approved")
+	if err != nil {
+		return err
+	}
+	if !p.joined {
+		_, err = p.c.Up(b.ctx, key, "--relay=on")
+		p.joined = err == nil
+	} else {
+		_, err = p.c.Up(b.ctx)
+	}
+	if err != nil {
+		return err
+	}
+	for _, m := range []*mesh.Agent{p.a, p.b} {
+		if err := m.AwaitPath(b.ctx, 20*time.Second, "c", "direct"); err != nil {
+			return err
+		}
+	}
+	if err := p.cut(b); err != nil {
+		return err
+	}
+	return p.lab.Cut(addrA, mesh.HubAddr)
+}
+
+func (p *pair) withdraw(b *bench) error {
+	if err := p.lab.Heal(addrA, mesh.HubAddr); err != nil {
+		return err
+	}
+	if err := p.c.Down(b.ctx); err != nil {
+		return err
+	}
+	return p.heal(b)
+}
