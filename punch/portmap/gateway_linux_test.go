@@ -76,22 +76,22 @@ func (h *home) addIPv6(t *testing.T) {
 	noDAD := "for f in /proc/sys/net/ipv6/conf/*/accept_dad; do echo 0 > $f; done\n"
 	forward := "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding\n"
 	must(t, h.lab.Host("core").Shell(noDAD+forward+`
-		ip -6 addr add fe80::c1/64 dev to1 nodad
-		ip -6 addr add fe80::c2/64 dev to2 nodad
-		ip -6 route add 2a00:1450:2::1 dev to1
-		ip -6 route add 2a00:1450:1::/64 via fe80::2 dev to2`))
+		ip -6 addr replace fe80::c1/64 dev to1 nodad
+		ip -6 addr replace fe80::c2/64 dev to2 nodad
+		ip -6 route replace 2a00:1450:2::1 dev to1
+		ip -6 route replace 2a00:1450:1::/64 via fe80::2 dev to2`))
 	must(t, h.outside.Shell(noDAD+`
-		ip -6 addr add 2a00:1450:2::1/128 dev wan0 nodad
-		ip -6 route add default via fe80::c1 dev wan0`))
+		ip -6 addr replace 2a00:1450:2::1/128 dev wan0 nodad
+		ip -6 route replace default via fe80::c1 dev wan0`))
 	must(t, h.router.Shell(noDAD+forward+`
-		ip -6 addr add fe80::2/64 dev wan0 nodad
-		ip -6 addr add 2a00:1450:3::1/128 dev wan0 nodad
-		ip -6 route add default via fe80::c2 dev wan0
-		ip -6 addr add fe80::1/64 dev lan0 nodad
-		ip -6 addr add 2a00:1450:1::1/64 dev lan0 nodad`))
+		ip -6 addr replace fe80::2/64 dev wan0 nodad
+		ip -6 addr replace 2a00:1450:3::1/128 dev wan0 nodad
+		ip -6 route replace default via fe80::c2 dev wan0
+		ip -6 addr replace fe80::1/64 dev lan0 nodad
+		ip -6 addr replace 2a00:1450:1::1/64 dev lan0 nodad`))
 	must(t, h.laptop.Shell(noDAD+`
-		ip -6 addr add `+hostAddr6+`/64 dev eth0 nodad
-		ip -6 route add default via fe80::1 dev eth0`))
+		ip -6 addr replace `+hostAddr6+`/64 dev eth0 nodad
+		ip -6 route replace default via fe80::1 dev eth0`))
 }
 
 // opens reports whether a datagram from outside reaches the laptop and comes back.

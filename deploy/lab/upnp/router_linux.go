@@ -91,8 +91,11 @@ func (c Config) rules() string {
 	return mappingRules
 }
 
-// mappingRules are where miniupnpd puts its own, and the IPv6 firewall of a router.
+// mappingRules are where miniupnpd puts its own, and a firewall for IPv6 that lets
+// in what those accept: it stands in the place of the site's.
 const mappingRules = `
+add table ip6 gateway
+delete table ip6 gateway
 add rule ip gateway forward ct status dnat accept
 table inet upnp {
 	chain forward {
