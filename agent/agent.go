@@ -70,6 +70,13 @@ type Config struct {
 	// "": as last time, at first on.
 	UseRelays string
 
+	// SearchRate is how many probes a second a search for the ports of a hard NAT
+	// may send, "0" to "300", of which "0" is none; "": as last time, at first 100.
+	SearchRate string
+	// Metered says whether every packet costs, so that there are no such searches:
+	// "auto", "on", "off"; "": as last time, at first auto.
+	Metered string
+
 	Version string
 	Log     *slog.Logger // nil: none
 
@@ -115,6 +122,7 @@ type Agent struct {
 	downs chan chan struct{}
 
 	changes chan serviceChange
+	tunes   chan settingChange
 	ended   chan struct{} // closed when the loop has ended
 }
 
@@ -132,7 +140,7 @@ func New(c Config) (*Agent, error) {
 	if err := c.checkSettings(); err != nil {
 		return nil, err
 	}
-	a := &Agent{ups: make(chan upRequest), downs: make(chan chan struct{}), changes: make(chan serviceChange), ended: make(chan struct{})}
+	a := &Agent{ups: make(chan upRequest), downs: make(chan chan struct{}), changes: make(chan serviceChange), tunes: make(chan settingChange), ended: make(chan struct{})}
 	if c.Join != "" {
 		j, err := parseJoin(c.Join)
 		if err != nil {

@@ -96,6 +96,7 @@ func (l *loop) keepPort(port uint16) {
 func randomPort() uint16 { return 20000 + rand.N[uint16](12000) }
 
 func (l *loop) tryPort(port uint16, backend string, dial dialer) (Puncher, error) {
+	l.lookMetered()
 	c := punch.Config{
 		PrivateKey:    l.private.bytes,
 		Port:          port,
@@ -103,7 +104,9 @@ func (l *loop) tryPort(port uint16, backend string, dial dialer) (Puncher, error
 		Advertise:     l.state.Advertise,
 		Publish:       l.local.set,
 		Offer:         offers[l.state.Relay],
-		HubOnly:       l.state.UseRelays == relayOff,
+		HubOnly:       l.state.UseRelays == wordOff,
+		BirthdayRate:  l.state.searchRate(),
+		Metered:       l.metered.Load,
 		ClockOffset:   l.state.ClockOffset,
 		DialWebSocket: dial,
 		Log:           l.log,

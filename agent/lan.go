@@ -38,7 +38,7 @@ type neighbours struct {
 
 // newNeighbours starts to announce this member, and to listen.
 func (l *loop) newNeighbours(ctx context.Context) *neighbours {
-	if l.state.MDNS == mdnsOff {
+	if l.state.MDNS == wordOff {
 		return nil
 	}
 	n := &neighbours{log: l.log, host: l.cfg.Host, port: l.state.Port, heard: newLatest[[]mdns.Peer]()}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"meshd/agent/localapi"
@@ -46,6 +47,7 @@ type loop struct {
 	services *latest[announced] // as offered last
 	// unpublished are the services that the hub refused last.
 	unpublished []dnssd.Service
+	metered     atomic.Bool           // every packet costs; read by punch
 	moved       chan struct{}         // capacity 1: the way out of this host changed
 	marred      chan struct{}         // capacity 1: our interface is not as we made it
 	relays      []netip.AddrPort      // the hub's relay, as last resolved
@@ -111,6 +113,8 @@ func (l *loop) run(ctx context.Context, serve *task) error {
 			err = l.up(ctx, req)
 		case c := <-l.changes:
 			l.changeServices(c)
+		case c := <-l.tunes:
+			err = l.changeSettings(ctx, c)
 		case e := <-l.events:
 			err = l.react(ctx, e)
 		case addrs := <-l.resolved:

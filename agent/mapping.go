@@ -27,7 +27,7 @@ type mapping struct {
 
 // newMapping starts to map p's port, and tells p of every change.
 func (l *loop) newMapping(ctx context.Context, p Puncher) *mapping {
-	if l.state.PortMapping == portMappingOff {
+	if l.state.PortMapping == wordOff {
 		return nil
 	}
 	m := &mapping{}

@@ -143,6 +143,7 @@ func (l *loop) linkChanged(ctx context.Context) error {
 	if l.control != nil {
 		l.control.check()
 	}
+	l.lookMetered()
 	if l.plane != nil {
 		l.plane.punch.LinkChanged()
 		l.plane.mapped.refresh()

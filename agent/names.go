@@ -64,7 +64,7 @@ type namesState struct {
 
 // newNames starts to answer for the zone of l.netmap.
 func (l *loop) newNames(ctx context.Context, iface string, want func(punch.Key)) *names {
-	if l.state.DNS == dnsOff {
+	if l.state.DNS == wordOff {
 		return nil
 	}
 	n := &names{

@@ -56,6 +56,10 @@ type state struct {
 	// Relay and UseRelays are what was last asked for; "" is auto, and on.
 	Relay     string `json:"relay,omitempty"`
 	UseRelays string `json:"use_relays,omitempty"`
+	// SearchRate and Metered are what was last asked for; "" is the default rate,
+	// and auto.
+	SearchRate string `json:"search_rate,omitempty"`
+	Metered    string `json:"metered,omitempty"`
 	// Services are what this host announces, and Published what the hub may have.
 	Services  []dnssd.Service `json:"services,omitempty"`
 	Published []dnssd.Service `json:"published,omitempty"`

@@ -39,6 +39,7 @@ type view struct {
 	offset   time.Duration   // the hub's clock minus ours
 	services []dnssd.Service // that this host announces
 	refused  []dnssd.Service // of these, by the hub
+	kept     state           // with the settings
 }
 
 // show publishes the state as it is now.
@@ -46,7 +47,7 @@ func (l *loop) show() {
 	v := &view{
 		cfg: &l.cfg, key: l.private.public(), identity: l.identity.Public(), state: l.phase, failure: l.failure, name: l.name, netmap: l.netmap, plane: l.plane,
 		hub: l.asked, relays: l.relays, linked: l.linked, since: l.since, hubErr: l.hubErr, offset: l.state.ClockOffset,
-		services: l.state.Services, refused: l.unpublished,
+		services: l.state.Services, refused: l.unpublished, kept: l.state,
 	}
 	if l.control != nil {
 		v.host = l.control.client.URL("")
@@ -74,7 +75,7 @@ func (v *view) status(now time.Time, paths punch.Status, stats map[tunnel.Key]tu
 		Hub:    v.hubStatus(paths.Hub),
 		Peers:  []localapi.Peer{},
 		Health: v.health(now, paths.Hub),
-		DNS:    localapi.DNS{Mode: dnsOff},
+		DNS:    localapi.DNS{Mode: wordOff},
 	}
 	if v.plane != nil {
 		s.Backend, s.Self.Interface = v.plane.tunnel.Backend(), v.plane.tunnel.Name()

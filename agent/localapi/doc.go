@@ -9,6 +9,8 @@
 //	POST /down             204 when the mesh is down; the daemon ends then
 //	GET  /ping?peer=NAME   PingReply, one a request
 //	GET  /why?peer=NAME    Why
+//	GET  /settings         []Setting
+//	POST /settings         {"KEY": "VALUE"}; []Setting, all of them, as they are then
 //	GET  /netcheck         Netcheck; ?lifetime=yes measures that, too
 //
 // Every answer other than 2xx carries an [Error]: a sentence, and a hint where

@@ -29,6 +29,7 @@ type backend struct {
 	why    func(context.Context, string) (Why, error)
 	check  func(context.Context, bool) (Netcheck, error)
 	Services
+	Tuning
 }
 
 func (b *backend) Status() Status                                        { return b.status }

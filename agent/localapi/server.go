@@ -36,6 +36,7 @@ type Backend interface {
 	// DNSKey returns by what this machine may write its names at the coordinator.
 	DNSKey(context.Context) (DNSKey, error)
 	Services
+	Tuning
 }
 
 // Server answers on the socket.
@@ -101,6 +102,7 @@ func (s *Server) handler() http.Handler {
 		return s.Backend.DNSKey(r.Context())
 	}))
 	s.services(mux)
+	s.settings(mux)
 	mux.HandleFunc("/", answer(func(r *http.Request) (any, error) {
 		return nil, &Error{Message: fmt.Sprintf("this daemon knows no %s %s", r.Method, r.URL.Path),
 			Hint: "the daemon may be older than this command: restart it"}

@@ -15,7 +15,7 @@
 //	Watch:  any change --> dirty --100 ms--> fingerprint (addresses, default routes)
 //	                                           same? nothing. differs? one Event
 //
-// The pure parts (candidates.go, gateways.go, overlap.go, prefixes.go, clock.go) compile
+// The pure parts (candidates.go, gateways.go, metered.go, overlap.go, prefixes.go, clock.go) compile
 // everywhere; netlink only in _linux.go files. On other systems [New] returns a
 // host whose every method says that it is not supported.
 package netcfg

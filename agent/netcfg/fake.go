@@ -13,6 +13,7 @@ type Fake struct {
 	mu         sync.Mutex // guards following
 	addresses  []netip.Prefix
 	gateways   []Gateway
+	metered    bool
 	lan        []Interface
 	used       []taken
 	configured map[string]Config
@@ -99,6 +100,20 @@ func (f *Fake) Gateways() ([]Gateway, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.gateways), f.fail
+}
+
+// SetMetered is what Metered returns from now on. It fires no event.
+func (f *Fake) SetMetered(yes bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.metered = yes
+}
+
+// Metered returns what SetMetered was given.
+func (f *Fake) Metered() (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.metered, f.fail
 }
 
 // LAN returns what SetLAN was given.

@@ -17,11 +17,31 @@ func (h *host) Gateways() ([]Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
+	hops, err := listHops()
+	if err != nil {
+		return nil, err
+	}
+	return gateways(hops, links, addresses), nil
+}
+
+func (h *host) Metered() (bool, error) {
+	links, err := listLinks()
+	if err != nil {
+		return false, err
+	}
+	hops, err := listHops()
+	if err != nil {
+		return false, err
+	}
+	return metered(hops, links), nil
+}
+
+func listHops() ([]hop, error) {
 	routes, err := listRoutes(&netlink.Route{Type: unix.RTN_UNICAST}, netlink.RT_FILTER_TYPE)
 	if err != nil {
 		return nil, err
 	}
-	return gateways(defaultHops(routes), links, addresses), nil
+	return defaultHops(routes), nil
 }
 
 // defaultHops lists where default routes lead, those with several next hops one

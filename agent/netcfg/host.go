@@ -21,6 +21,10 @@ type Host interface {
 	// one for IPv6, or none where there is no default route, or it is a tunnel.
 	Gateways() ([]Gateway, error)
 
+	// Metered reports whether packets leave this host by a link that bills them, as
+	// far as its name tells: that of a modem or of a tethered phone.
+	Metered() (bool, error)
+
 	// Overlap looks for an address or a route of the host that p overlaps, those
 	// of ownInterface and default routes aside, and names it:
 	// "192.168.1.0/24 on eth0".

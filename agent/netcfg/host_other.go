@@ -24,6 +24,7 @@ func (unsupported) Overlap(netip.Prefix, string) (string, bool, error) {
 }
 func (unsupported) LAN() ([]Interface, error)                { return nil, errUnsupported }
 func (unsupported) Gateways() ([]Gateway, error)             { return nil, errUnsupported }
+func (unsupported) Metered() (bool, error)                   { return false, errUnsupported }
 func (unsupported) Configure(string, Config) error           { return errUnsupported }
 func (unsupported) Remove(string) error                      { return errUnsupported }
 func (unsupported) Watch(context.Context, func(Event)) error { return errUnsupported }

@@ -66,6 +66,8 @@ func (a *app) root() *cobra.Command {
 		a.pingCommand(),
 		a.whyCommand(),
 		a.netcheckCommand(),
+		a.getCommand(),
+		a.setCommand(),
 		a.dnsCommand(),
 		a.announceCommand(),
 		a.unannounceCommand(),

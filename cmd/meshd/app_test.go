@@ -152,6 +152,7 @@ type fakeDaemon struct {
 	check  localapi.Netcheck
 	downs  int
 	localapi.Services
+	localapi.Tuning
 }
 
 func (d *fakeDaemon) Status() localapi.Status {

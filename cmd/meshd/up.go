@@ -27,6 +27,8 @@ type wishes struct {
 	portMapping string
 	relay       string
 	useRelays   string
+	searchRate  string
+	metered     string
 	advertise   endpoints
 	foreground  bool
 	wait        time.Duration
@@ -48,6 +50,11 @@ the background, where it logs to meshd.log in its state folder.
 
 Where a Linux kernel has WireGuard, that carries the packets, and "wg show" tells of
 it; elsewhere this program does. --backend insists on either.
+
+A path to a member whose NAT takes ports at random is searched with up to 960 probes,
+unless --search-rate is 0 or the network is metered. --metered=auto takes it for that,
+on Linux, if the default route's link is a modem or a tethered phone by its name:
+wwan*, wwp*, ppp*, rmnet*, rndis* or usb*.
 
 MESHD_FASTPATH=off in the daemon's environment leaves packets to wireguard-go alone,
 which is slower: for finding out whose fault a fault is.
@@ -97,6 +104,8 @@ func (w *wishes) flags(cmd *cobra.Command) {
 	f.Var(&w.advertise, "advertise-endpoint", "`ADDR:PORT` outside that you forward to that port, several times if need be; they last until \"none\"")
 	f.StringVar(&w.relay, "relay", "", "`MODE` of relaying for other members: auto (if anyone can reach this machine), on or off; it lasts (default auto)")
 	f.StringVar(&w.useRelays, "use-relays", "", "`MODE` of having members relay: on, or off for the coordinator alone; it lasts (default on)")
+	f.StringVar(&w.searchRate, "search-rate", "", "`N` probes a second, 0 to 300, to search the ports of a hard NAT; it lasts (default 100)")
+	f.StringVar(&w.metered, "metered", "", "`MODE` of a network that bills packets, where nothing is searched: auto, on or off; it lasts (default auto)")
 	f.StringVar(&w.backend, "backend", "auto", "`KIND` of WireGuard: auto, kernel or userspace")
 	f.StringVar(&w.dns, "dns", "", "`MODE` of names: auto makes them known to this machine's programs, off answers nobody; it lasts (default auto)")
 	f.StringVar(&w.mdns, "mdns", "", "`MODE` of finding members on the LAN by multicast DNS: auto or off; it lasts (default auto)")
@@ -128,7 +137,9 @@ func (w *wishes) readJoin(s string) error {
 func (w *wishes) config(a *app) agent.Config {
 	return agent.Config{
 		Mesh: w.mesh, StateDir: w.state, Socket: w.path(), Interface: w.iface, Hostname: w.hostname, Port: w.port,
-		PortMapping: w.portMapping, Relay: w.relay, UseRelays: w.useRelays, Advertise: w.advertise, Backend: w.backend, DNS: w.dns, MDNS: w.mdns, Join: w.join, Version: a.version, Log: a.logger(),
+		Backend: w.backend, DNS: w.dns, MDNS: w.mdns, PortMapping: w.portMapping, Advertise: w.advertise,
+		Relay: w.relay, UseRelays: w.useRelays, SearchRate: w.searchRate, Metered: w.metered,
+		Join: w.join, Version: a.version, Log: a.logger(),
 		// Who joins here and now wants to hear why not; a daemon that starts at
 		// boot goes on trying.
 		ExitOnFailure: w.join != "",
@@ -164,7 +175,7 @@ func (w *wishes) daemon(given []string) (daemon, error) {
 func settings(given []string) (late []string) {
 	for _, f := range given {
 		switch name, _, _ := strings.Cut(f, "="); name {
-		case "--interface", "--port", "--port-mapping", "--advertise-endpoint", "--relay", "--use-relays", "--backend", "--dns", "--mdns":
+		case "--interface", "--port", "--port-mapping", "--advertise-endpoint", "--relay", "--use-relays", "--search-rate", "--metered", "--backend", "--dns", "--mdns":
 			late = append(late, f)
 		}
 	}
@@ -189,7 +200,7 @@ func (a *app) up(ctx context.Context, w wishes, given []string) error {
 	s, err := c.Settled(ctx)
 	started := errors.Is(err, localapi.ErrNotRunning)
 	if late := settings(given); err == nil && len(late) > 0 {
-		a.say("the daemon runs already: it takes %s when it starts anew (meshd down; meshd up …)", strings.Join(late, " "))
+		a.say("the daemon runs already: it takes %s when it starts anew (meshd down; meshd up …), or what meshd get lists by meshd set", strings.Join(late, " "))
 	}
 	switch {
 	case started:

@@ -205,7 +205,7 @@ func TestUpSaysWhatADaemonThatRunsIgnores(t *testing.T) {
 	b := newBench(t)
 	b.serveDaemon(t)
 	b.do(t, "up --port-mapping off --hostname x --advertise-endpoint 62.20.0.1:1", 0, isUp,
-		"the daemon runs already: it takes --advertise-endpoint=62.20.0.1:1 --port-mapping=off when it starts anew (meshd down; meshd up …)\n"+
+		"the daemon runs already: it takes --advertise-endpoint=62.20.0.1:1 --port-mapping=off when it starts anew (meshd down; meshd up …), or what meshd get lists by meshd set\n"+
 			"mesh meshd is up already")
 }
 

@@ -1,0 +1,173 @@
+package agent
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+
+	"meshd/agent/localapi"
+	"meshd/agent/netcfg"
+	"meshd/punch"
+)
+
+// values are the settings of a daemon.
+func (d *daemon) values() map[string]string {
+	d.t.Helper()
+	list, err := d.Settings(d.t.Context())
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	all := make(map[string]string)
+	for _, s := range list {
+		all[s.Key] = s.Value
+	}
+	return all
+}
+
+// linkChanges is how often it was told of a change of the network.
+func (p *fakePuncher) linkChanges() (n int) {
+	p.set(func() { n = p.links })
+	return n
+}
+
+// others are values that are not the defaults.
+var others = map[string]string{
+	"dns": "off", "mdns": "off", "port-mapping": "off", "advertise-endpoint": "203.0.113.9:41641,[2001:db8::9]:7",
+	"relay": "on", "use-relays": "off", "search-rate": "0", "metered": "on",
+}
+
+func TestSettingsAreHeededAndLast(t *testing.T) {
+	m := newMachine(t, "nas")
+	d := m.start(newHub(t).Join().String())
+	d.awaitState(localapi.Running)
+	defaults := d.values()
+	if c := m.puncher().config; c.BirthdayRate != 100 || c.Metered() {
+		t.Errorf("at first: rate %d, metered %v", c.BirthdayRate, c.Metered())
+	}
+	if err := d.Set(t.Context(), others); err != nil {
+		t.Fatal(err)
+	}
+	check := func(when string) {
+		t.Helper()
+		if got := d.values(); !maps.Equal(got, others) {
+			t.Errorf("%s: got %v", when, got)
+		}
+		c := m.puncher().config
+		if c.BirthdayRate >= 0 || !c.Metered() || c.Offer != punch.OfferOn || !c.HubOnly || len(c.Advertise) != 2 {
+			t.Errorf("%s: punch has rate %d, metered %v, offer %v, hub only %v, %v", when, c.BirthdayRate, c.Metered(), c.Offer, c.HubOnly, c.Advertise)
+		}
+		if s := d.Status(); s.DNS.Mode != "off" {
+			t.Errorf("%s: dns is %q", when, s.DNS.Mode)
+		}
+	}
+	check("set")
+	if m.planes() != 2 {
+		t.Errorf("the mesh was made %d times", m.planes())
+	}
+	d.stop()
+
+	d = m.start("")
+	d.awaitState(localapi.Running)
+	check("after a restart")
+	if err := d.Set(t.Context(), defaults); err != nil {
+		t.Fatal(err)
+	}
+	if got := d.values(); !maps.Equal(got, defaults) {
+		t.Errorf("back: got %v", got)
+	}
+	if c := m.puncher().config; c.BirthdayRate != 100 || c.Metered() || len(c.Advertise) != 0 {
+		t.Errorf("back: rate %d, metered %v, %v", c.BirthdayRate, c.Metered(), c.Advertise)
+	}
+	d.stop()
+}
+
+func TestSettingsHeededWithoutARebuild(t *testing.T) {
+	m := newMachine(t, "nas")
+	d := m.start(newHub(t).Join().String())
+	d.awaitState(localapi.Running)
+	for _, s := range []struct{ dns, mdns, metered string }{{"off", "off", "on"}, {"auto", "auto", "off"}, {"auto", "auto", "off"}} {
+		if err := d.Set(t.Context(), map[string]string{"dns": s.dns, "mdns": s.mdns, "metered": s.metered}); err != nil {
+			t.Fatal(err)
+		}
+		if (d.Status().DNS.Mode == "off") != (s.dns == "off") {
+			t.Errorf("dns=%s: got %q", s.dns, d.Status().DNS.Mode)
+		}
+		if got := m.puncher().config.Metered(); got != (s.metered == "on") {
+			t.Errorf("metered=%s: got %v", s.metered, got)
+		}
+	}
+	if m.planes() != 1 {
+		t.Errorf("the mesh was made %d times", m.planes())
+	}
+	d.stop()
+}
+
+func TestMeteredNetworkIsNoticed(t *testing.T) {
+	m := newMachine(t, "nas")
+	d := m.start(newHub(t).Join().String())
+	d.awaitState(localapi.Running)
+	metered := m.puncher().config.Metered
+	for _, yes := range []bool{true, false} {
+		m.host.SetMetered(yes)
+		m.fire(netcfg.Event{Reason: "route"})
+		await(t, "the modem", func() bool { return metered() == yes })
+	}
+	if err := d.Set(t.Context(), map[string]string{"metered": "off"}); err != nil {
+		t.Fatal(err)
+	}
+	links := m.puncher().linkChanges()
+	m.host.SetMetered(true)
+	m.fire(netcfg.Event{Reason: "route"})
+	await(t, "the event", func() bool { return m.puncher().linkChanges() > links })
+	if metered() {
+		t.Error("metered, against the owner's word")
+	}
+	d.stop()
+}
+
+func TestSettingsRefused(t *testing.T) {
+	m := newMachine(t, "nas")
+	d := m.start("")
+	before := d.values()
+	var nine []string
+	for port := range 9 {
+		nine = append(nine, fmt.Sprintf("203.0.113.9:%d", port+1))
+	}
+	for _, tt := range []struct{ key, value, want, hint string }{
+		{"speed", "9", `"speed"`, "search-rate"},
+		{"dns", "maybe", `"maybe"`, "auto or off"},
+		{"relay", "", `""`, "auto, on or off"},
+		{"use-relays", "auto", `"auto"`, "on or off"},
+		{"search-rate", "301", `"301"`, "0 to 300"},
+		{"search-rate", "-1", `"-1"`, "0 to 300"},
+		{"metered", "yes", `"yes"`, "auto, on or off"},
+		{"advertise-endpoint", "203.0.113.9", `"203.0.113.9"`, "ADDR:PORT"},
+		{"advertise-endpoint", "", `""`, "ADDR:PORT"},
+		{"advertise-endpoint", strings.Join(nine, ","), "9 endpoints", ""},
+	} {
+		err := d.Set(t.Context(), map[string]string{tt.key: tt.value, "mdns": "off", "port-mapping": "off"})
+		if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(localapi.HintOf(err), tt.hint) {
+			t.Errorf("%s=%s: got %v (%s)", tt.key, tt.value, err, localapi.HintOf(err))
+		}
+	}
+	if after := d.values(); !maps.Equal(after, before) {
+		t.Errorf("got %v, though all was refused", after)
+	}
+	d.stop()
+}
+
+func TestEverySettingHasItsDefault(t *testing.T) {
+	for _, s := range settings {
+		var fresh, put state
+		if got := s.value(&fresh); got != s.fallback {
+			t.Errorf("%s: fresh value %q, default %q", s.key, got, s.fallback)
+		}
+		if err := s.put(&put, s.fallback); err != nil || s.value(&put) != s.fallback {
+			t.Errorf("%s: its default is refused: %v", s.key, err)
+		}
+		if _, tested := others[s.key]; !tested {
+			t.Errorf("%s: no test sets it", s.key)
+		}
+	}
+}
