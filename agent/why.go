@@ -44,7 +44,7 @@ func whyView(p Peer, s punch.Status) localapi.Why {
 	if nat == (wire.NAT{}) {
 		nat = p.NAT
 	}
-	c := pair{name: p.Name, online: p.Online, self: s.Local, peer: nat, candidates: p.Candidates, hub: s.Hub.Via, path: path}
+	c := pair{name: p.Name, online: p.Online, plain: p.Plain, self: s.Local, peer: nat, candidates: p.Candidates, hub: s.Hub.Via, path: path}
 	peer := peerStatus(p, path, tunnel.Stats{})
 	w := localapi.Why{
 		Peer: p.Name, Path: peer.Path, Relay: peer.Relay, Endpoint: peer.Endpoint, Since: peer.Since, Reason: peer.Reason, RTT: peer.RTT, MTU: peer.MTU,
@@ -74,6 +74,7 @@ func attemptView(a punch.Attempt) localapi.Attempt {
 type pair struct {
 	name       string // of the peer
 	online     bool
+	plain      bool // it runs WireGuard, and nothing of ours
 	self       punch.Local
 	peer       wire.NAT
 	candidates []wire.Candidate // the peer's
@@ -95,6 +96,9 @@ func (p pair) verdict() (why, advice string) {
 		return "direct within the same network", ""
 	case p.path.Path == punch.ViaDirect:
 		return "direct" + p.crossed(), ""
+	case p.plain:
+		return p.name + " runs WireGuard without meshd, and the hub has not heard a handshake of it lately",
+			"switch WireGuard on there, with what this prints on the hub: meshd coordinator client config " + p.name
 	case !p.online:
 		return p.name + " is offline", "start it there: meshd up"
 	case p.hub == punch.ViaNone && p.path.Path == punch.ViaNone:

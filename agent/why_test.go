@@ -60,6 +60,15 @@ func TestVerdictOfThePeersSide(t *testing.T) {
 	if why, advice := p.verdict(); why != "nas is offline" || advice == "" {
 		t.Errorf("offline: got %q, %q", why, advice)
 	}
+	plain := p
+	plain.plain = true
+	if why, advice := plain.verdict(); !strings.Contains(why, "without meshd") || !strings.HasSuffix(advice, "client config nas") {
+		t.Errorf("plain, and silent: got %q, %q", why, advice)
+	}
+	plain.path.Path = punch.ViaDirect
+	if why, advice := plain.verdict(); why != "direct" || advice != "" {
+		t.Errorf("plain, and heard: got %q, %q", why, advice)
+	}
 	p.online = true
 	for _, c := range []string{"192.168.1.2:7", "100.64.3.4:7", "[fe80::1]:7"} {
 		p.candidates = append(p.candidates, wire.Candidate{Kind: wire.Host, Addr: addrPort(c)})
