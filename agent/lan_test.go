@@ -159,7 +159,10 @@ func TestLANSecret(t *testing.T) {
 	if lanSecret(mesh, api.Pin{}) == lanSecret(other, api.Pin{}) || lanSecret(mesh, api.Pin{}) == lanSecret(mesh, api.Pin{1}) {
 		t.Error("two meshes have one secret")
 	}
-	if lanSecret(mesh, api.Pin{1}) != lanSecret(mesh, api.Pin{1}) {
+	elsewhere := mesh // as another member has it
+	elsewhere.Name, elsewhere.Prefixes = "work", slices.Clone(mesh.Prefixes)
+	elsewhere.Relays = []Relay{{WebSocket: "/relay"}}
+	if lanSecret(mesh, api.Pin{1}) != lanSecret(elsewhere, api.Pin{1}) {
 		t.Error("two members have different secrets")
 	}
 }
