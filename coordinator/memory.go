@@ -8,10 +8,9 @@ import (
 // MemoryStore is a [Store] without a disk, for tests. The zero value is empty
 // and ready. Safe for concurrent use.
 type MemoryStore struct {
-	mu    sync.Mutex // guards following
-	net   *Network
-	fail  error
-	saves int
+	mu   sync.Mutex // guards following
+	net  *Network
+	fail error
 }
 
 // Fail makes every Save fail with err until it is called with nil, as a full
@@ -20,13 +19,6 @@ func (s *MemoryStore) Fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fail = err
-}
-
-// Saves returns how many times something was saved.
-func (s *MemoryStore) Saves() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.saves
 }
 
 // Load implements [Store].
@@ -54,7 +46,6 @@ func (s *MemoryStore) Save(_ context.Context, changes []Change) error {
 		s.net = NewNetwork(State{})
 	}
 	s.net.Apply(changes)
-	s.saves++
 	return nil
 }
 

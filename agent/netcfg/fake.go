@@ -173,10 +173,9 @@ func (f *Fake) Watch(ctx context.Context, changed func(Event)) error {
 
 // FakeResolver is a Resolver in memory, for tests. The zero value takes all names.
 type FakeResolver struct {
-	mu       sync.Mutex // guards following
-	names    *Names     // nil: nothing is changed
-	upstream []netip.AddrPort
-	fail     error
+	mu    sync.Mutex // guards following
+	names *Names     // nil: nothing is changed
+	fail  error
 }
 
 var _ Resolver = (*FakeResolver)(nil)
@@ -186,13 +185,6 @@ func (f *FakeResolver) Names() *Names {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.names
-}
-
-// SetUpstream is what Upstream returns from now on.
-func (f *FakeResolver) SetUpstream(servers ...netip.AddrPort) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.upstream = servers
 }
 
 // Fail makes Set fail with err from now on; nil ends that.
@@ -221,9 +213,5 @@ func (f *FakeResolver) Clear(context.Context) error {
 	return nil
 }
 
-// Upstream returns what SetUpstream was given.
-func (f *FakeResolver) Upstream() []netip.AddrPort {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return slices.Clone(f.upstream)
-}
+// Upstream returns none.
+func (f *FakeResolver) Upstream() []netip.AddrPort { return nil }

@@ -6,7 +6,6 @@
 package tunneltest
 
 import (
-	"maps"
 	"slices"
 	"sync"
 
@@ -25,7 +24,6 @@ type Fake struct {
 	mu       sync.Mutex // guards following
 	sets     [][]tunnel.Peer
 	keys     []tunnel.PrivateKey
-	stats    map[tunnel.Key]tunnel.Stats
 	received map[tunnel.Key]int
 	fail     error
 }
@@ -92,11 +90,11 @@ func (f *Fake) SetPrivateKey(k tunnel.PrivateKey) error {
 	return f.fail
 }
 
-// Stats returns what SetStats was given.
+// Stats returns none: nothing passes a fake.
 func (f *Fake) Stats() (map[tunnel.Key]tunnel.Stats, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return maps.Clone(f.stats), f.fail
+	return nil, f.fail
 }
 
 // Wait returns a channel that Close and Die close.
@@ -121,13 +119,6 @@ func (f *Fake) Fail(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.fail = err
-}
-
-// SetStats is what Stats returns from now on.
-func (f *Fake) SetStats(s map[tunnel.Key]tunnel.Stats) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.stats = s
 }
 
 // Sets returns every set of peers so far, oldest first.

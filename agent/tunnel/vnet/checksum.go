@@ -56,9 +56,6 @@ func add(a, b uint64) uint64 {
 // swap16 makes a number a word of the sum.
 func swap16(n int) uint64 { return uint64(bits.ReverseBytes16(uint16(n))) }
 
-// swap32 makes a number two words of the sum.
-func swap32(n uint32) uint64 { return uint64(bits.ReverseBytes32(n)) }
-
 // fold makes a sum one word, not inverted.
 func fold(acc uint64) uint16 {
 	acc = acc>>32 + acc&0xffffffff
