@@ -12,6 +12,11 @@
 //	GET  /settings         []Setting
 //	POST /settings         {"KEY": "VALUE"}; []Setting, all of them, as they are then
 //	GET  /netcheck         Netcheck; ?lifetime=yes measures that, too
+//	GET  /dns/key          DNSKey
+//	GET  /services         []Service, those of this machine
+//	POST /services         AnnounceRequest; the Service
+//	POST /services/withdraw UnannounceRequest; []Service, those withdrawn
+//	GET  /browse           []Service, those of all members; ?type=TYPE of one type
 //
 // Every answer other than 2xx carries an [Error]: a sentence, and a hint where
 // there is one. Who may open the socket may do everything: it belongs to root

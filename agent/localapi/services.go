@@ -9,8 +9,9 @@ import (
 	"net/url"
 )
 
-// Service is a service that a member announces (DNS-SD, RFC 6763): the answer to
-// GET /browse and GET /services, and what `meshd browse --json` prints.
+// Service is a service that a member announces (DNS-SD, RFC 6763): GET /browse and
+// GET /services answer with lists of it, and `meshd browse --json` prints one.
+// Fields are added, never renamed or removed.
 type Service struct {
 	Instance  string       `json:"instance"` // name for people
 	Type      string       `json:"type"`     // like _http._tcp
