@@ -79,7 +79,7 @@ func (a *app) unannounceCommand() *cobra.Command {
 	var req localapi.UnannounceRequest
 	var all, asJSON bool
 	cmd := &cobra.Command{
-		Use:   "unannounce TYPE",
+		Use:   "unannounce [TYPE]",
 		Short: "Withdraw services of this machine",
 		Long: `Withdraw services of this machine: those of a TYPE (http, _http._tcp), the one with
 --name, or --all.`,

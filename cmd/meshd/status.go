@@ -20,7 +20,8 @@ func (a *app) statusCommand() *cobra.Command {
 since when and why, and what is wrong if anything is.
 
 PATH is direct with the peer's address, relay (by the coordinator, over UDP), relay
-with the name of the member that relays, tls (by the coordinator, over TCP), or none. The exit code is 1 unless the mesh is up.`,
+with the name of the member that relays, tls (by the coordinator, over TCP), or none.
+The exit code is 1 unless the mesh is up.`,
 		Example: `  meshd status
   meshd status --json | jq -r '.peers[] | select(.path != "direct") | .name'`,
 		Args: arguments(0, 0, ""),
