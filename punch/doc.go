@@ -14,8 +14,11 @@
 //	                    │    ├─ attempt       when which candidate is probed
 //	                    │    ├─ search        the way to a peer behind a hard NAT
 //	                    │    ├─ watch         does the route in use still carry?
+//	                    │    ├─ trial         does it carry WireGuard, or probes alone?
 //	                    │    └─ legs          routes heard from, with their RTT
 //	                    ├─ detour (one a peer) pure too: which relay carries what can't go directly
+//	                    ├─ sizing             how large a datagram each way to a peer carries
+//	                    ├─ plain way (in place of a path) to a peer that runs WireGuard alone
 //	                    ├─ hub                session with the relay: UDP, else a stream
 //	                    ├─ extras             sockets that were opened for one peer
 //	                    ├─ observer           our own addresses, as others see them
@@ -42,6 +45,9 @@
 // There are no sessions with it: these paths prove who is where.
 //
 //	alice ── FORWARD to bob ──► nas ── DATA from alice ──► bob
+//
+// Where the kernel's WireGuard has the port, it sends to direct paths by itself.
+// The engine says which these are ([Engine.Direct]) and is told what moved there.
 //
 // One goroutine ([Engine.Run]) owns all state. Send and the receivers read
 // snapshots through atomic pointers: no lock, no log, no allocation a packet.

@@ -19,5 +19,9 @@
 // EMSGSIZE that they can't to this destination (datagrams above its MTU, which
 // have to be fragmented one by one).
 //
-// Other systems get a plain socket with the same methods.
+// Who works on datagrams where they lie takes them by [Conn.Lend] instead of Read:
+// then nothing is copied at all. Where the kernel's WireGuard has the port, a
+// [RawConn] hears and sends beside it.
+//
+// Other systems get a plain socket with the same methods, and no RawConn.
 package udp
