@@ -7,21 +7,19 @@
 // (netcfg), and it never asks the coordinator for leave: the last map on disk
 // is enough to start, and a dead hub changes nothing for a mesh that runs.
 //
-//	          CLI ── localapi ──┐ up, down                    ┌─▶ tunnel   peers and allowed IPs
+//	          CLI ── localapi ──┐ up, down, set, announce     ┌─▶ tunnel   peers and allowed IPs
 //	                            ▼                             ├─▶ punch    peers, candidates, relay
 //	hub ── control ── event ─▶ loop ── Diff(old, new) ─ plane ┼─▶ netcfg   addresses, routes, MTU
 //	 ▲                          ▲  └─▶ folder (map, state)    ├─▶ names    the zone, by dnssd; the host's resolver
 //	 │                          ├─────── members on the LAN ──┼── lan      by mdns
-//	 └── Publish ◀─ latest ─────┼─────────── candidates ◀─────┘ punch ◀─ mapping, by portmap
+//	 └── publish ◀─ latest ─────┼─────────── candidates ◀─────┘ punch ◀─ mapping, by portmap
 //	                            └── network changed ◀── netcfg.Watch
 //
-// One goroutine, [Agent.Run]'s loop, owns all state. The control connection, the
-// lookup of the relay's names, the mapping of ports and the answering of names
-// have goroutines of their own, which it starts and stops, and so has the LAN; the
-// first two and the LAN tell it things by channels, the third tells punch, and the
-// names nobody. Status is
-// answered from a snapshot, so that a loop that is busy with netlink never makes
-// it wait.
+// One goroutine, [Agent.Run]'s loop, owns all state. It starts and stops others:
+// the control connection, the lookup of the relay's names and the LAN tell it
+// things by channels, the mapping of ports tells punch, and the answering of names
+// tells nobody. Status is answered from a snapshot, so that a loop that is busy
+// with netlink never makes it wait.
 //
 // # States
 //

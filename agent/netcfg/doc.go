@@ -1,10 +1,11 @@
 // Package netcfg is the host's network as the agent needs it: which addresses a
 // peer may try to reach, whether a prefix is free, what the mesh's interface is
-// to be, and when any of it changes.
+// to be, how the host's programs find names, and when any of it changes.
 //
-// It knows interfaces, addresses and routes of the operating system. It never
-// knows peers, meshes, keys or the coordinator, and touches nothing but the one
-// interface it is told to configure.
+// It knows interfaces, addresses, routes and the resolver of the operating system.
+// It never knows peers, keys or the coordinator. A [Host] touches nothing but the
+// one interface it is told to configure; a [Resolver] keeps a record of what it
+// changes, so that any later process can put it back.
 //
 //	         netlink
 //	            |
@@ -15,7 +16,11 @@
 //	Watch:  any change --> dirty --100 ms--> fingerprint (addresses, default routes)
 //	                                           same? nothing. differs? one Event
 //
-// The pure parts (candidates.go, gateways.go, metered.go, overlap.go, prefixes.go, clock.go) compile
-// everywhere; netlink only in _linux.go files. On other systems [New] returns a
-// host whose every method says that it is not supported.
+//	Set(Names) --> the first way that the host has: systemd-resolved, NetworkManager,
+//	               resolvconf, a block in the hosts file
+//
+// The pure parts (candidates.go, choose.go, clock.go, gateways.go, hostsfile.go, metered.go,
+// overlap.go, prefixes.go, resolvconf.go) compile everywhere; netlink and D-Bus only
+// in _linux.go files. On other systems [New] returns a host whose every method says
+// that it is not supported.
 package netcfg

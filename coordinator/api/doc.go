@@ -11,7 +11,7 @@
 //	agent    ParseJoin ──► Dial ── TCP, TLS 1.3 ──▼
 //	         own identity  ── client certificate ─────►  ServerTLS: any Ed25519 key
 //	         pin of the join string ◄── certificate ──   its own identity
-//	         Join(secret), Map, Publish ────────────►    Authenticate: who calls?
+//	         Join(secret), Map, DNS messages ───────►    Authenticate: who calls?
 //
 // Trust has no third party. A certificate is only an envelope for an Ed25519
 // key: names, issuers and dates in it are never judged. The agent compares the
