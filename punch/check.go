@@ -177,8 +177,12 @@ func (p *path) adopt(now time.Time, l *leg, confirmed bool) {
 	if confirmed && !(p.cur == l && p.confirmed) {
 		p.since, p.reason = now, "pong"
 	}
+	if p.cur != nil && p.cur != l && p.watch.rested(now) {
+		p.rest.round(false)
+	}
 	p.cur, p.confirmed, p.asleep = l, confirmed, false
 	p.watch = newWatch(now, &l.rtt, p.rand.Float64())
+	p.watch.rest = &p.rest
 	if l.socket.extra() {
 		p.watch.idle = extraBeat
 	}
@@ -206,6 +210,9 @@ func (p *path) txid() uint64 { return p.rand.Uint64() &^ pingerBit }
 // lose gives the route in use up, and looks for another at once.
 func (p *path) lose(now time.Time) {
 	wasDirect, silent := p.confirmed, now.Sub(p.watch.heard)
+	if p.watch.rested(now) {
+		p.rest.round(false)
+	}
 	p.last = p.cur.route
 	p.cur, p.confirmed, p.watch = nil, false, nil
 	if !wasDirect {

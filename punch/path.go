@@ -45,6 +45,7 @@ type path struct {
 	cur       *leg // in use; nil: relayed
 	confirmed bool // cur answered a PING of ours
 	watch     *watch
+	rest      rest
 	asleep    bool  // cur is idle and unwatched
 	last      route // given up last; used when there is no relay either
 	legs      legs
@@ -298,6 +299,7 @@ func (p *path) takeTraffic(now time.Time, ev traffic) {
 // takeLink distrusts everything. What follows of it (new addresses, a new
 // relay session) comes as events of its own.
 func (p *path) takeLink(now time.Time) {
+	p.rest = rest{}
 	p.doubt(now)
 	switch {
 	case p.busy(now, activeFor):

@@ -32,7 +32,8 @@ type watch struct {
 	since    time.Time     // the route is in use since
 	heard    time.Time     // last packet over the route
 	beat     time.Time     // last heartbeat exchange, ours or the peer's
-	idle     time.Duration // this route's jittered idle interval
+	idle     time.Duration // this route's jittered idle interval, …
+	rest     *rest         // … unless it was learnt to be too long
 	data     time.Time     // last data over the route, either way
 	unproven time.Time     // first data since the last proof by PONG; zero: none
 	asked    int           // PINGs since heard, for want of a sign
@@ -54,7 +55,7 @@ const (
 )
 
 func newWatch(now time.Time, r *rtt, jitter float64) *watch {
-	w := &watch{rtt: r, since: now, idle: idleBeat - time.Duration(jitter*float64(idleJitter))}
+	w := &watch{rtt: r, since: now, idle: idleBeat - time.Duration(jitter*float64(idleJitter)), rest: &rest{}}
 	w.proof(now)
 	return w
 }
@@ -72,7 +73,7 @@ func (w *watch) proof(now time.Time) {
 	w.unproven, w.suspect = time.Time{}, time.Time{}
 	w.bursts = 0
 	w.sign(now)
-	w.exchanged(now)
+	w.settled(now, w.missed <= 1)
 }
 
 // sign notes any packet over the route: one direction carries.
@@ -82,7 +83,13 @@ func (w *watch) sign(now time.Time) {
 }
 
 // exchanged notes a PING with its PONG, whoever began.
-func (w *watch) exchanged(now time.Time) {
+func (w *watch) exchanged(now time.Time) { w.settled(now, w.missed == 0) }
+
+// settled ends a round of heartbeats; kept says that the first was answered.
+func (w *watch) settled(now time.Time, kept bool) {
+	if w.rested(now) {
+		w.rest.round(kept)
+	}
 	w.missed = 0
 	w.beat = now
 	w.beatAt = now.Add(w.interval(now))
@@ -112,7 +119,12 @@ func (w *watch) interval(now time.Time) time.Duration {
 	case !w.data.IsZero() && now.Sub(w.data) < busyFor:
 		return busyBeat
 	}
-	return w.idle
+	return w.rest.cap(w.idle)
+}
+
+// rested reports whether the route had been at rest since the last heartbeat.
+func (w *watch) rested(now time.Time) bool {
+	return !w.beat.IsZero() && now.Sub(w.beat) > restRound && now.Sub(w.data) > busyFor
 }
 
 // doubt makes the path suspect at once.
