@@ -56,11 +56,11 @@ unless --search-rate is 0 or the network is metered. --metered=auto takes it for
 on Linux, if the default route's link is a modem or a tethered phone by its name:
 wwan*, wwp*, ppp*, rmnet*, rndis* or usb*.
 
-MESHD_FASTPATH=off in the daemon's environment leaves packets to wireguard-go alone,
-which is slower: for finding out whose fault a fault is.
-
 The exit code is 3 if the mesh is not up when --wait has run out, for example
 because nobody has approved this machine yet. The daemon keeps trying.
+
+MESHD_FASTPATH=off in the daemon's environment leaves packets to wireguard-go alone,
+which is slower: for finding out whose fault a fault is.
 
 On Linux packets pass the interface in bundles. MESHD_TUN_OFFLOAD=off in the daemon's
 environment passes them one by one, should a kernel corrupt bundles (some 6.6 and
