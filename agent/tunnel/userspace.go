@@ -80,7 +80,7 @@ func (u *userspace) serve(ctx context.Context, log *slog.Logger) {
 }
 
 func (u *userspace) Name() string          { return u.name }
-func (u *userspace) Backend() string       { return "userspace" }
+func (u *userspace) Backend() string       { return Userspace }
 func (u *userspace) Wait() <-chan struct{} { return u.dev.Wait() }
 
 // SetPeers compares with what the device has, not with what it was told last:
