@@ -37,6 +37,12 @@ func meshOf(v *meshdv1.Mesh) (Mesh, error) {
 		}
 		m.Prefixes = append(m.Prefixes, p)
 	}
+	if secret := v.GetLanSecret(); len(secret) > 0 {
+		var err error
+		if m.LANSecret, err = keyOf("LAN secret", secret); err != nil {
+			return m, err
+		}
+	}
 	for _, r := range v.GetRelays() {
 		if w := r.GetWebsocket(); w != "" && !path.IsAbs(w) {
 			return m, fmt.Errorf("relay path %q does not begin with a slash", w)

@@ -3,7 +3,6 @@ package agent
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -11,7 +10,6 @@ import (
 	"sync/atomic"
 
 	"meshd/agent/netcfg"
-	"meshd/coordinator/api"
 	"meshd/dnssd/mdns"
 	"meshd/punch/wire"
 )
@@ -30,46 +28,40 @@ type neighbours struct {
 	log   *slog.Logger
 	host  netcfg.Host
 	port  uint16
-	lan   LAN
+	begin func(secret Key)
+	lan   LAN // nil: not begun
 	heard *latest[[]mdns.Peer]
 	known atomic.Pointer[map[Key][]wire.Candidate] // what the loop has taken of heard
 	task  *task
 }
 
-// newNeighbours starts to announce this member, and to listen.
+// newNeighbours starts to announce this member, and to listen, once the map has
+// the secret that names are made of. A map of an older hub on disk has none.
 func (l *loop) newNeighbours(ctx context.Context) *neighbours {
 	if l.state.MDNS == wordOff {
 		return nil
 	}
 	n := &neighbours{log: l.log, host: l.cfg.Host, port: l.state.Port, heard: newLatest[[]mdns.Peer]()}
-	n.lan = l.cfg.NewLAN(mdns.Config{
-		Secret: lanSecret(l.netmap.Mesh, l.state.Hub.Pin), Key: l.private.public(), Changed: n.heard.set, Log: l.log,
-	})
+	n.begin = func(secret Key) {
+		n.lan = l.cfg.NewLAN(mdns.Config{Secret: secret, Key: l.private.public(), Changed: n.heard.set, Log: l.log})
+		n.task = start(context.WithoutCancel(ctx), n.lan.Run)
+	}
 	n.known.Store(&map[Key][]wire.Candidate{})
 	n.take(l.netmap)
-	n.look()
-	n.task = start(context.WithoutCancel(ctx), n.lan.Run)
 	return n
-}
-
-// lanSecret is of what members know and those who only share a LAN with them
-// don't: the fingerprint of the mesh's coordinator, and its prefixes, of which one
-// was drawn at random. By it a member is told from all strangers, and to see that
-// two announcements are of one member takes that member's key besides.
-func lanSecret(m Mesh, pin api.Pin) [32]byte {
-	h := sha256.New()
-	h.Write([]byte("meshd lan 1\x00"))
-	h.Write([]byte(pin.String() + "\x00" + m.Zone + "\x00"))
-	for _, p := range m.Prefixes {
-		h.Write([]byte(p.String() + "\x00"))
-	}
-	return [32]byte(h.Sum(nil))
 }
 
 // take has the members of m listened for.
 func (n *neighbours) take(m *Netmap) {
 	if n == nil {
 		return
+	}
+	if n.lan == nil {
+		if m.Mesh.LANSecret == (Key{}) {
+			return
+		}
+		n.begin(m.Mesh.LANSecret)
+		n.look()
 	}
 	keys := make([][32]byte, 0, len(m.Peers))
 	for _, p := range m.Peers {
@@ -81,7 +73,7 @@ func (n *neighbours) take(m *Netmap) {
 
 // look finds the LANs of this host, now or after a change.
 func (n *neighbours) look() {
-	if n == nil {
+	if n == nil || n.lan == nil {
 		return
 	}
 	found, err := n.host.LAN()

@@ -10,7 +10,6 @@ import (
 
 	"meshd/agent/localapi"
 	"meshd/agent/netcfg"
-	"meshd/coordinator/api"
 	"meshd/dnssd/mdns"
 	"meshd/punch"
 	"meshd/punch/wire"
@@ -152,17 +151,32 @@ func TestNeighboursAddresses(t *testing.T) {
 	}
 }
 
-func TestLANSecret(t *testing.T) {
-	mesh := Mesh{Zone: "home.internal", Prefixes: []netip.Prefix{prefix("100.96.0.0/16"), prefix("fd00:1::/48")}}
-	other := mesh
-	other.Prefixes = []netip.Prefix{prefix("100.96.0.0/16"), prefix("fd00:2::/48")}
-	if lanSecret(mesh, api.Pin{}) == lanSecret(other, api.Pin{}) || lanSecret(mesh, api.Pin{}) == lanSecret(mesh, api.Pin{1}) {
-		t.Error("two meshes have one secret")
+// TestNeighboursWithoutSecret: a map of an older hub has no secret, and nothing
+// is said on the LAN until one comes.
+func TestNeighboursWithoutSecret(t *testing.T) {
+	m := newMachine(t, "a")
+	m.host.SetLAN(netcfg.Interface{Name: "eth0", Addresses: []netip.Addr{addr("192.168.1.2")}})
+	var made []*fakeLAN
+	m.config.NewLAN = func(c mdns.Config) LAN {
+		made = append(made, &fakeLAN{config: c})
+		return made[len(made)-1]
 	}
-	elsewhere := mesh // as another member has it
-	elsewhere.Name, elsewhere.Prefixes = "work", slices.Clone(mesh.Prefixes)
-	elsewhere.Relays = []Relay{{WebSocket: "/relay"}}
-	if lanSecret(mesh, api.Pin{1}) != lanSecret(elsewhere, api.Pin{1}) {
-		t.Error("two members have different secrets")
+	a, err := New(m.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &loop{Agent: a, log: a.cfg.Log, private: newPrivateKey(), netmap: &Netmap{}}
+	n := l.newNeighbours(t.Context())
+	n.look()
+	n.take(&Netmap{})
+	if len(made) != 0 {
+		t.Fatal("it is announced with no secret")
+	}
+	for range 2 {
+		n.take(&Netmap{Mesh: Mesh{LANSecret: Key{7}}})
+	}
+	n.stop()
+	if len(made) != 1 || made[0].config.Secret != (Key{7}) || !slices.Equal(made[0].interfaces(), []string{"eth0"}) {
+		t.Errorf("made %d, want one with the secret", len(made))
 	}
 }

@@ -38,6 +38,9 @@ type Mesh struct {
 	Prefixes []netip.Prefix `json:"prefixes"` // of the overlay, one or two
 	Zone     string         `json:"zone"`     // DNS zone
 	Relays   []Relay        `json:"relays"`   // the hub first
+	// LANSecret is known to members only: names on a LAN are made of it. Zero:
+	// the hub has not told it yet.
+	LANSecret Key `json:"lan_secret,omitzero"`
 }
 
 // Relay is where STUN, observation and relaying are offered.

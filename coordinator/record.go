@@ -65,6 +65,7 @@ func selfRecord(m Member, key wire.RelayKey) *meshdv1.Self {
 func meshRecord(s Settings, relays []*meshdv1.Relay) *meshdv1.Mesh {
 	return &meshdv1.Mesh{
 		Name: s.Mesh, Prefix4: s.Prefix4.String(), Prefix6: s.Prefix6.String(), Zone: s.Zone, Relays: relays,
+		LanSecret: lanSecret(s.RelaySecret),
 	}
 }
 

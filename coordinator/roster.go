@@ -100,6 +100,14 @@ func (r *roster) May(from, to wire.RelayID) bool {
 	return ok && ok2 && MaySee(b.member, a.member)
 }
 
+// lanSecret derives what members tell each other from strangers by on a LAN. It
+// lasts as long as the mesh.
+func lanSecret(secret [32]byte) []byte {
+	mac := hmac.New(sha256.New, secret[:])
+	mac.Write([]byte("meshd lan secret v1"))
+	return mac.Sum(nil)
+}
+
 // relayKey derives the key of a member's relay sessions. Numbers are never
 // given twice, so neither are keys.
 func relayKey(secret [32]byte, id MemberID) wire.RelayKey {

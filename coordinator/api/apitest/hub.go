@@ -8,6 +8,7 @@
 package apitest
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -247,6 +248,7 @@ func (h *Hub) full(m *member) *meshdv1.MapResponse {
 	self.Addresses, self.RelayKey = m.info.Addresses, m.relay
 	msg := &meshdv1.MapResponse{Full: true, Self: self, Mesh: &meshdv1.Mesh{
 		Name: "apitest", Prefix4: "100.96.0.0/16", Prefix6: "fd00:6d65:7368::/48", Zone: zone, Relays: h.relays,
+		LanSecret: bytes.Repeat(h.secret[:], 2),
 	}}
 	for _, other := range h.members {
 		if other != nil && other != m && !other.pending {

@@ -394,12 +394,15 @@ func (x *Self) GetTags() []string {
 }
 
 type Mesh struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Prefix4       string                 `protobuf:"bytes,2,opt,name=prefix4,proto3" json:"prefix4,omitempty"` // e.g. 100.96.0.0/16
-	Prefix6       string                 `protobuf:"bytes,3,opt,name=prefix6,proto3" json:"prefix6,omitempty"` // e.g. fd12:3456:789a::/48
-	Zone          string                 `protobuf:"bytes,4,opt,name=zone,proto3" json:"zone,omitempty"`       // DNS zone of the mesh, e.g. meshd.internal
-	Relays        []*Relay               `protobuf:"bytes,5,rep,name=relays,proto3" json:"relays,omitempty"`   // the hub first
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Prefix4 string                 `protobuf:"bytes,2,opt,name=prefix4,proto3" json:"prefix4,omitempty"` // e.g. 100.96.0.0/16
+	Prefix6 string                 `protobuf:"bytes,3,opt,name=prefix6,proto3" json:"prefix6,omitempty"` // e.g. fd12:3456:789a::/48
+	Zone    string                 `protobuf:"bytes,4,opt,name=zone,proto3" json:"zone,omitempty"`       // DNS zone of the mesh, e.g. meshd.internal
+	Relays  []*Relay               `protobuf:"bytes,5,rep,name=relays,proto3" json:"relays,omitempty"`   // the hub first
+	// 32 random bytes that only members know: by names made of it they tell each
+	// other from strangers on a LAN. Empty: the hub has none, and they keep quiet.
+	LanSecret     []byte `protobuf:"bytes,6,opt,name=lan_secret,json=lanSecret,proto3" json:"lan_secret,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -465,6 +468,13 @@ func (x *Mesh) GetZone() string {
 func (x *Mesh) GetRelays() []*Relay {
 	if x != nil {
 		return x.Relays
+	}
+	return nil
+}
+
+func (x *Mesh) GetLanSecret() []byte {
+	if x != nil {
+		return x.LanSecret
 	}
 	return nil
 }
@@ -2525,13 +2535,15 @@ const file_meshd_v1_control_proto_rawDesc = "" +
 	"\taddresses\x18\x04 \x03(\tR\taddresses\x12\x1b\n" +
 	"\trelay_key\x18\x05 \x01(\fR\brelayKey\x12!\n" +
 	"\fexpires_unix\x18\x06 \x01(\x03R\vexpiresUnix\x12\x12\n" +
-	"\x04tags\x18\a \x03(\tR\x04tags\"\x8b\x01\n" +
+	"\x04tags\x18\a \x03(\tR\x04tags\"\xaa\x01\n" +
 	"\x04Mesh\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aprefix4\x18\x02 \x01(\tR\aprefix4\x12\x18\n" +
 	"\aprefix6\x18\x03 \x01(\tR\aprefix6\x12\x12\n" +
 	"\x04zone\x18\x04 \x01(\tR\x04zone\x12'\n" +
-	"\x06relays\x18\x05 \x03(\v2\x0f.meshd.v1.RelayR\x06relays\"7\n" +
+	"\x06relays\x18\x05 \x03(\v2\x0f.meshd.v1.RelayR\x06relays\x12\x1d\n" +
+	"\n" +
+	"lan_secret\x18\x06 \x01(\fR\tlanSecret\"7\n" +
 	"\x05Relay\x12\x10\n" +
 	"\x03udp\x18\x01 \x03(\tR\x03udp\x12\x1c\n" +
 	"\twebsocket\x18\x02 \x01(\tR\twebsocket\"\x85\x04\n" +
