@@ -17,8 +17,8 @@ func TestVerdict(t *testing.T) {
 	public := []wire.Candidate{{Kind: wire.Host, Addr: addrPort("192.168.1.2:7")}, {Kind: wire.Reflexive, Addr: addrPort("203.0.113.7:7")}}
 	unheard := []punch.Tried{{Addr: addrPort("203.0.113.7:7"), Probes: 8}}
 	heard := []punch.Tried{{Addr: addrPort("203.0.113.7:7"), Probes: 8, Heard: true}}
-	failed := []punch.Attempt{{Verdict: "no reply from 1 addresses", Tried: unheard}}
-	searched := []punch.Attempt{{Verdict: "no reply from 1 addresses", Tried: unheard, Strategy: "birthday", Spent: 1200, Sockets: 1}}
+	failed := []punch.Attempt{{Verdict: "no reply from 1 address", Tried: unheard}}
+	searched := []punch.Attempt{{Verdict: "no reply from 1 address", Tried: unheard, Strategy: "birthday", Spent: 1200, Sockets: 1}}
 
 	for _, tt := range []struct {
 		name        string

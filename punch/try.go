@@ -158,9 +158,9 @@ func (a *attempt) verdict() string {
 	case n > 0:
 		return fmt.Sprintf("heard from %d of %d addresses, none answered", n, len(a.probes))
 	case a.answered.IsZero():
-		return fmt.Sprintf("no reply from %d addresses, peer did not call back", len(a.probes))
+		return fmt.Sprintf("no reply from %s, peer did not call back", addresses(len(a.probes)))
 	}
-	return fmt.Sprintf("no reply from %d addresses", len(a.probes))
+	return "no reply from " + addresses(len(a.probes))
 }
 
 // record closes the running attempt with a verdict and keeps it.
@@ -183,4 +183,11 @@ func (a *attempt) report(now time.Time, verdict string) Attempt {
 		r.Tried = append(r.Tried, Tried{Addr: p.addr, Kind: p.kind, Probes: p.sent, Heard: p.heard, RTT: p.rtt})
 	}
 	return r
+}
+
+func addresses(n int) string {
+	if n == 1 {
+		return "1 address"
+	}
+	return fmt.Sprintf("%d addresses", n)
 }
