@@ -1,10 +1,6 @@
 package tunnel
 
-import (
-	"sync/atomic"
-
-	"golang.zx2c4.com/wireguard/tun"
-)
+import "golang.zx2c4.com/wireguard/tun"
 
 // watcher is a TUN device whose events are made by a goroutine of the caller's.
 // Watch returns when the device is closed.
@@ -17,7 +13,6 @@ type steadyTUN struct {
 	tun.Device
 	events chan tun.Event
 	ended  chan struct{} // closed when run has returned
-	mtu    atomic.Int64  // as read last; 0: never
 }
 
 func newSteadyTUN(dev tun.Device) *steadyTUN {
@@ -34,18 +29,6 @@ func (t *steadyTUN) run() {
 			t.events <- e
 		}
 	}
-}
-
-// MTU of a TUN that is gone is that of last time: of one that was made only to see
-// whether it can be, news may be read after its end, and nobody should hear of that.
-func (t *steadyTUN) MTU() (int, error) {
-	mtu, err := t.Device.MTU()
-	if err == nil {
-		t.mtu.Store(int64(mtu))
-	} else if last := t.mtu.Load(); last > 0 {
-		return int(last), nil
-	}
-	return mtu, err
 }
 
 // Events is read by the device until it is closed.

@@ -1,7 +1,6 @@
 package tunnel
 
 import (
-	"errors"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -35,35 +34,4 @@ func TestSteadyTUN(t *testing.T) {
 		t.Errorf("event %b after the end", e)
 	}
 	<-steady.ended
-}
-
-// mtuTUN is a TUN that is nothing but its MTU; below 0 it is gone.
-type mtuTUN struct {
-	tun.Device
-	mtu int
-}
-
-func (t *mtuTUN) MTU() (int, error) {
-	if t.mtu < 0 {
-		return 0, errors.New("file already closed")
-	}
-	return t.mtu, nil
-}
-
-func TestMTUOfATUNThatIsGone(t *testing.T) {
-	dev := &mtuTUN{mtu: -1}
-	steady := newSteadyTUN(dev)
-	if _, err := steady.MTU(); err == nil {
-		t.Error("an MTU that nobody ever knew")
-	}
-	for _, mtu := range []int{1400, 1300} {
-		dev.mtu = mtu
-		if got, err := steady.MTU(); got != mtu || err != nil {
-			t.Errorf("got %d, %v, want %d", got, err, mtu)
-		}
-	}
-	dev.mtu = -1
-	if got, err := steady.MTU(); got != 1300 || err != nil {
-		t.Errorf("gone: got %d, %v, want 1300", got, err)
-	}
 }
