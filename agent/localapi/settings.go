@@ -6,7 +6,8 @@ import (
 )
 
 // Setting is something that the owner may choose: an element of the answer to
-// GET /settings, and of what `meshd get --json` prints.
+// GET /settings, and of what `meshd get --json` prints. Fields are added, never
+// renamed or removed.
 type Setting struct {
 	Key     string `json:"key"`
 	Value   string `json:"value"`
