@@ -95,6 +95,7 @@ type Config struct {
 	NewMapper     func(portmap.Config) Mapper
 	Lookup        func(ctx context.Context, host string) ([]netip.Addr, error)
 	NewLAN        func(mdns.Config) LAN
+	WatchLAN      func(mdns.Watch) func(context.Context) error
 	ListenDNS     func(context.Context, netip.AddrPort) (net.PacketConn, net.Listener, error)
 }
 
@@ -190,6 +191,9 @@ func withHooks(c Config) Config {
 	}
 	if c.NewLAN == nil {
 		c.NewLAN = func(mc mdns.Config) LAN { return mdns.New(mc) }
+	}
+	if c.WatchLAN == nil {
+		c.WatchLAN = func(w mdns.Watch) func(context.Context) error { return w.Run }
 	}
 	if c.ListenDNS == nil {
 		c.ListenDNS = dnssd.Listen

@@ -81,11 +81,7 @@ func (n *neighbours) look() {
 		n.log.Debug("interfaces not read", "err", err)
 		return
 	}
-	var on []mdns.Interface
-	for _, i := range found {
-		on = append(on, mdns.Interface{Name: i.Name, Addresses: i.Addresses})
-	}
-	n.lan.SetInterfaces(n.port, on)
+	n.lan.SetInterfaces(n.port, lanInterfaces(found))
 }
 
 // changed ticks when other members were heard of, or the same elsewhere.

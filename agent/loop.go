@@ -45,6 +45,7 @@ type loop struct {
 	rebuilt  time.Time // when the mesh last broke
 	local    *latest[punch.Local]
 	services *latest[announced] // as offered last
+	offered  []dnssd.Service    // in services: own ones and those of the LAN
 	// unpublished are the services that the hub refused last.
 	unpublished []dnssd.Service
 	metered     atomic.Bool           // every packet costs; read by punch
@@ -74,6 +75,7 @@ func newLoop(a *Agent, f folder) (*loop, error) {
 	if l.identity, err = f.identity(); err != nil {
 		return nil, err
 	}
+	l.offered = l.state.Services
 	l.services.set(announced{services: l.state.Services, old: l.state.Published})
 	l.private, err = f.key()
 	return l, err
@@ -131,6 +133,8 @@ func (l *loop) run(ctx context.Context, serve *task) error {
 			l.keepWarm()
 		case <-l.plane.lanChanged():
 			l.neighboursChanged()
+		case <-l.plane.servicesHeard():
+			l.republished()
 		case <-l.plane.changed():
 			l.pathsChanged()
 		case <-l.plane.died():

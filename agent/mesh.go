@@ -44,8 +44,9 @@ func (l *loop) adopt(ctx context.Context, m *Netmap) error {
 		touched |= partPunch | partTunnel
 	}
 	l.owe(l.plane.apply(m, l.relays, touched))
-	l.plane.names.take(m, l.plane.punch.Status().Local, l.state.Services)
+	l.plane.names.take(m, l.plane.punch.Status().Local, l.offered)
 	l.plane.lan.take(m)
+	l.republished() // another member may have taken a name, or left it
 	return nil
 }
 
@@ -165,7 +166,7 @@ func (l *loop) mend(ctx context.Context) error {
 func (l *loop) pathsChanged() {
 	l.learnClock()
 	s := l.plane.punch.Status()
-	l.plane.names.take(l.netmap, s.Local, l.state.Services)
+	l.plane.names.take(l.netmap, s.Local, l.offered)
 	back, elsewhere := l.plane.hubChanged(s.Hub)
 	if back && l.control != nil && !l.linked {
 		signal(l.control.kick) // no need to wait for the next attempt's time

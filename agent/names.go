@@ -71,7 +71,7 @@ func (l *loop) newNames(ctx context.Context, iface string, want func(punch.Key))
 		log: l.log, key: l.private.public(), listen: l.cfg.ListenDNS, want: want, news: newLatest[namesNews](), answers: make(map[netip.Addr]*task),
 		host: newHostNames(l.cfg.Resolver, iface),
 	}
-	n.take(l.netmap, punch.Local{}, l.state.Services)
+	n.take(l.netmap, punch.Local{}, l.offered)
 	n.task = start(context.WithoutCancel(ctx), n.run)
 	return n
 }

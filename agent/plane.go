@@ -29,20 +29,21 @@ const (
 
 // plane is a mesh that is up: paths, tunnel and interface.
 type plane struct {
-	log    *slog.Logger
-	host   netcfg.Host
-	punch  Puncher
-	tunnel tunnel.Tunnel
-	mapped *mapping          // of punch's port
-	names  *names            // of the mesh, answered here
-	lan    *neighbours       // members on the LAN
-	engine *task             // runs punch
-	blind  bool              // the hub has not said yet who is online
-	hub    punch.HubStatus   // the relay when we looked last
-	self   Key               // own public key
-	owed   parts             // what the last apply could not do
-	narrow map[Key]int       // MTU of paths that carry less than the interface's
-	reach  map[Key]time.Time // peers that some path leads to, and since when we know
+	log       *slog.Logger
+	host      netcfg.Host
+	punch     Puncher
+	tunnel    tunnel.Tunnel
+	mapped    *mapping          // of punch's port
+	names     *names            // of the mesh, answered here
+	lan       *neighbours       // members on the LAN
+	engine    *task             // runs punch
+	republish *republisher      // of the LAN's services
+	blind     bool              // the hub has not said yet who is online
+	hub       punch.HubStatus   // the relay when we looked last
+	self      Key               // own public key
+	owed      parts             // what the last apply could not do
+	narrow    map[Key]int       // MTU of paths that carry less than the interface's
+	reach     map[Key]time.Time // peers that some path leads to, and since when we know
 }
 
 // newPlane brings up the mesh of l.netmap. On error nothing is left behind.
@@ -60,6 +61,7 @@ func (l *loop) newPlane(ctx context.Context) (*plane, error) {
 	p.mapped = l.newMapping(ctx, p.punch)
 	p.names = l.newNames(ctx, p.tunnel.Name(), p.punch.Want)
 	p.lan = l.newNeighbours(ctx)
+	p.republish = l.newRepublisher(ctx)
 	return p, nil
 }
 
@@ -124,6 +126,7 @@ func (p *plane) close() {
 	p.mapped.leave()
 	p.names.stop()
 	p.lan.stop()
+	p.republish.stop()
 	if err := p.host.Remove(p.tunnel.Name()); err != nil {
 		p.log.Debug("addresses not removed", "iface", p.tunnel.Name(), "err", err)
 	}

@@ -18,13 +18,18 @@ import (
 // serviceChange is a wish of the local API about this host's services.
 type serviceChange struct {
 	change func(member, zone string, have []dnssd.Service) ([]dnssd.Service, error)
-	done   chan error // capacity 1
+	types  func(have []string) ([]string, error) // about those of the LAN; instead of change
+	done   chan error                            // capacity 1
 }
 
 // changeServices carries out a wish; what it leads to is saved before it counts.
 func (l *loop) changeServices(c serviceChange) {
 	if l.netmap == nil {
 		c.done <- localapi.WithHint(errors.New("this machine has no name in a mesh yet"), "meshd status")
+		return
+	}
+	if c.types != nil {
+		l.changeTypes(c)
 		return
 	}
 	next, err := c.change(l.netmap.Self.Name, l.netmap.Mesh.Zone, slices.Clone(l.state.Services))
@@ -42,11 +47,28 @@ func (l *loop) changeServices(c serviceChange) {
 	c.done <- nil
 }
 
+// changeTypes carries out a wish about services of the LAN.
+func (l *loop) changeTypes(c serviceChange) {
+	next, err := c.types(slices.Clone(l.state.Republish))
+	if err != nil {
+		c.done <- err
+		return
+	}
+	l.state.Republish = next
+	if l.plane != nil {
+		l.plane.republish.choose(next)
+	}
+	l.announce()
+	l.show()
+	c.done <- nil
+}
+
 // announce has the control connection publish the services, and this host's own
 // zone show them. What the hub is about to hear is remembered first, so that it
 // can be withdrawn whatever happens.
 func (l *loop) announce() {
-	all := l.state.Services
+	all := l.offer()
+	l.offered = all
 	if known := union(l.state.Published, all); !slices.EqualFunc(known, l.state.Published, dnssd.Service.Equal) {
 		l.state.Published = known
 	}
@@ -65,7 +87,7 @@ func (l *loop) settle(e settled) {
 		return slices.ContainsFunc(e.taken, func(o dnssd.Service) bool { return sameName(o, s) })
 	})
 	if e.of != l.services.get() { // others have been announced meanwhile
-		published = union(published, l.state.Services)
+		published = union(published, l.offered)
 	}
 	if slices.EqualFunc(published, l.state.Published, dnssd.Service.Equal) {
 		return
@@ -91,7 +113,11 @@ func sameName(a, b dnssd.Service) bool {
 
 // change has the loop carry out a wish about services.
 func (a *Agent) change(ctx context.Context, f func(member, zone string, have []dnssd.Service) ([]dnssd.Service, error)) error {
-	c := serviceChange{change: f, done: make(chan error, 1)}
+	return a.carry(ctx, serviceChange{change: f})
+}
+
+func (a *Agent) carry(ctx context.Context, c serviceChange) error {
+	c.done = make(chan error, 1)
 	select {
 	case a.changes <- c:
 		return <-c.done
@@ -107,6 +133,9 @@ func (a *Agent) Announce(ctx context.Context, req localapi.AnnounceRequest) (loc
 	typ, err := dnssd.ServiceType(req.Type, protocol(req.UDP))
 	if err != nil {
 		return localapi.Service{}, err
+	}
+	if req.FromLAN {
+		return localapi.Service{Type: typ, LAN: true}, a.republish(ctx, typ, true)
 	}
 	s := dnssd.Service{Instance: req.Name, Type: typ, Port: req.Port, Text: req.Text}
 	err = a.change(ctx, func(member, zone string, have []dnssd.Service) ([]dnssd.Service, error) {
@@ -136,7 +165,11 @@ func protocol(udp bool) string {
 
 // announcer is another member that has a service of this name.
 func (a *Agent) announcer(s dnssd.Service) (string, bool) {
-	for _, p := range a.view.Load().netmap.Peers {
+	return announcerIn(a.view.Load().netmap, s)
+}
+
+func announcerIn(m *Netmap, s dnssd.Service) (string, bool) {
+	for _, p := range m.Peers {
 		if slices.ContainsFunc(p.Services, func(o dnssd.Service) bool { return sameName(o, s) }) {
 			return p.Name, true
 		}
@@ -152,6 +185,13 @@ func (a *Agent) Unannounce(ctx context.Context, req localapi.UnannounceRequest) 
 		if typ, err = dnssd.ServiceType(req.Type, protocol(req.UDP)); err != nil {
 			return nil, err
 		}
+	}
+	if req.FromLAN {
+		was := a.view.Load().services
+		if err := a.republish(ctx, typ, false); err != nil {
+			return nil, err
+		}
+		return a.ownServices(slices.DeleteFunc(slices.Clone(was), func(s dnssd.Service) bool { return s.Host == "" || s.Type != typ })), nil
 	}
 	var gone []dnssd.Service
 	err := a.change(ctx, func(_, _ string, have []dnssd.Service) ([]dnssd.Service, error) {
@@ -228,6 +268,7 @@ func serviceView(s dnssd.Service, member, zone string, p Peer) localapi.Service 
 		Port: s.Port, Text: append([]string{}, s.Text...), Online: p.Online,
 	}
 	if s.Host != "" {
+		view.LAN = true
 		view.Host, view.Addresses = s.Host+"."+view.Host, s.Addresses
 	}
 	return view

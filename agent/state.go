@@ -63,6 +63,8 @@ type state struct {
 	// Services are what this host announces, and Published what the hub may have.
 	Services  []dnssd.Service `json:"services,omitempty"`
 	Published []dnssd.Service `json:"published,omitempty"`
+	// Republish are the types of services of the LAN that the mesh is shown.
+	Republish []string `json:"republish,omitempty"`
 	// ClockOffset is the hub's time minus this host's, so that a wrong clock
 	// does no harm when the hub is away.
 	ClockOffset time.Duration `json:"clock_offset_ns"`

@@ -47,7 +47,7 @@ func (l *loop) show() {
 	v := &view{
 		cfg: &l.cfg, key: l.private.public(), identity: l.identity.Public(), state: l.phase, failure: l.failure, name: l.name, netmap: l.netmap, plane: l.plane,
 		hub: l.asked, relays: l.relays, linked: l.linked, since: l.since, hubErr: l.hubErr, offset: l.state.ClockOffset,
-		services: l.state.Services, refused: l.unpublished, kept: l.state,
+		services: l.offered, refused: l.unpublished, kept: l.state,
 	}
 	if l.control != nil {
 		v.host = l.control.client.URL("")

@@ -59,8 +59,9 @@ func escape(label string) string {
 	return b.String()
 }
 
-// unescape is the inverse of escape, for text records too.
-func unescape(s string) string {
+// Unescape returns the bytes of a label or a text that is in presentation format
+// (RFC 4343 §2.1): "My\032printer" is "My printer".
+func Unescape(s string) string {
 	if !strings.Contains(s, `\`) {
 		return s
 	}
@@ -92,9 +93,9 @@ func cut(name string) (label, parent string) {
 		return "", ""
 	}
 	if end {
-		return unescape(strings.TrimSuffix(name, ".")), "."
+		return Unescape(strings.TrimSuffix(name, ".")), "."
 	}
-	return unescape(name[:i-1]), name[i:]
+	return Unescape(name[:i-1]), name[i:]
 }
 
 // parent is the name without its first label.

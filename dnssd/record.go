@@ -170,7 +170,7 @@ func text(name string, ttl uint32, list []string) dns.RR {
 func textOf(txt *dns.TXT) []string {
 	var list []string
 	for _, s := range txt.Txt {
-		list = append(list, unescape(s))
+		list = append(list, Unescape(s))
 	}
 	if len(list) == 1 && list[0] == "" {
 		return nil

@@ -21,6 +21,7 @@ type Service struct {
 	Port      uint16       `json:"port"`
 	Text      []string     `json:"text"` // "key=value"
 	Online    bool         `json:"online"`
+	LAN       bool         `json:"lan,omitempty"` // of a host on Member's LAN, not in the mesh
 }
 
 // AnnounceRequest is the body of POST /services.
@@ -30,6 +31,9 @@ type AnnounceRequest struct {
 	Name string   `json:"name,omitempty"` // instance; "": the member's name
 	Port uint16   `json:"port"`
 	Text []string `json:"text,omitempty"`
+	// FromLAN asks for all services of Type that this machine's LAN has by mDNS,
+	// as long as they are there; then only Type and UDP count.
+	FromLAN bool `json:"from_lan,omitempty"`
 }
 
 // UnannounceRequest is the body of POST /services/withdraw. Empty fields match all.
@@ -37,6 +41,8 @@ type UnannounceRequest struct {
 	Type string `json:"type,omitempty"`
 	UDP  bool   `json:"udp,omitempty"`
 	Name string `json:"name,omitempty"`
+	// FromLAN ends what [AnnounceRequest.FromLAN] began, of Type.
+	FromLAN bool `json:"from_lan,omitempty"`
 }
 
 // Services is the part of [Backend] about services of the mesh.

@@ -23,12 +23,22 @@ protocol (_http._tcp). The daemon keeps it until "meshd unannounce", and shows i
 while it runs. Saying it again with the same name changes it.
 
 A name has at most 63 bytes, a type's name 15 characters, a text 255 bytes, all
-texts of a service 1024 bytes; a machine announces at most 32 services.`,
+texts of a service 1024 bytes; a machine announces at most 32 services.
+
+With --from-lan it is all services of TYPE that hosts of this machine's LAN offer by
+mDNS (printers, cameras), as long as they are there and at most 32. They keep their
+names, ports and texts, and stand under this machine: printer.THIS.meshd.internal has
+the printer's address on the LAN, to which members need a way of their own. What
+two members republish by one name is the first one's.`,
 		Example: `  meshd announce http --port 8080 --txt path=/photos
+  meshd announce --from-lan _ipp._tcp
   meshd announce list`,
 		Args: arguments(1, 1, "TYPE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if !cmd.Flags().Changed("port") && req.Port == 0 {
+			if req.FromLAN && (cmd.Flags().Changed("port") || req.Name != "" || len(req.Text) > 0) {
+				return usageError(cmd, "%s: --from-lan takes port, name and text from the LAN", cmd.CommandPath())
+			}
+			if !req.FromLAN && !cmd.Flags().Changed("port") && req.Port == 0 {
 				return usageError(cmd, "%s: --port is missing", cmd.CommandPath())
 			}
 			req.Type = args[0]
@@ -38,6 +48,9 @@ texts of a service 1024 bytes; a machine announces at most 32 services.`,
 				return err
 			case asJSON:
 				return printJSON(a.stdout, s)
+			case req.FromLAN:
+				fmt.Fprintf(a.stdout, "%s of this LAN, as they come and go\n", s.Type)
+				return nil
 			}
 			fmt.Fprintf(a.stdout, "%s %s at %s\n", s.Type, strconv.Quote(s.Instance), at(s))
 			return nil
@@ -49,6 +62,7 @@ texts of a service 1024 bytes; a machine announces at most 32 services.`,
 	cmd.Flags().StringArrayVar(&req.Text, "txt", nil, "`KEY=VALUE` to tell besides; may be repeated")
 	cmd.Flags().BoolVar(&req.UDP, "udp", false, "it is served by UDP, where TYPE does not say so")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON; fields are added, never changed")
+	cmd.Flags().BoolVar(&req.FromLAN, "from-lan", false, "all of TYPE that this LAN has by mDNS")
 	cmd.AddCommand(a.announceListCommand())
 	return cmd
 }
@@ -82,12 +96,15 @@ func (a *app) unannounceCommand() *cobra.Command {
 		Use:   "unannounce [TYPE]",
 		Short: "Withdraw services of this machine",
 		Long: `Withdraw services of this machine: those of a TYPE (http, _http._tcp), the one with
---name, or --all.`,
+--name, or --all. With --from-lan, those of a TYPE that were taken from this LAN.`,
 		Example: "  meshd unannounce http",
 		Args:    arguments(0, 1, "TYPE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 && req.Name == "" && !all {
 				return usageError(cmd, "%s: TYPE, --name or --all is missing", cmd.CommandPath())
+			}
+			if req.FromLAN && (len(args) == 0 || req.Name != "" || all) {
+				return usageError(cmd, "%s: --from-lan takes a TYPE and nothing else", cmd.CommandPath())
 			}
 			req.Type = strings.Join(args, "")
 			list, err := t.client().Unannounce(cmd.Context(), req)
@@ -106,6 +123,7 @@ func (a *app) unannounceCommand() *cobra.Command {
 	t.flags(cmd)
 	cmd.Flags().StringVar(&req.Name, "name", "", "the one with this `NAME`")
 	cmd.Flags().BoolVar(&req.UDP, "udp", false, "it is served by UDP, where TYPE does not say so")
+	cmd.Flags().BoolVar(&req.FromLAN, "from-lan", false, "those of TYPE that were taken from this LAN")
 	cmd.Flags().BoolVar(&all, "all", false, "all of them")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON; fields are added, never changed")
 	return cmd
@@ -149,7 +167,11 @@ func (a *app) printServices(list []localapi.Service, asJSON bool) error {
 		for _, a := range s.Addresses {
 			addrs = append(addrs, a.String())
 		}
-		rows = append(rows, []string{s.Type, printable(s.Instance), at(s), orDash(strings.Join(addrs, " ")), orDash(printable(strings.Join(s.Text, " ")))})
+		where := at(s)
+		if s.LAN {
+			where += " (LAN of " + s.Member + ")"
+		}
+		rows = append(rows, []string{s.Type, printable(s.Instance), where, orDash(strings.Join(addrs, " ")), orDash(printable(strings.Join(s.Text, " ")))})
 	}
 	printTable(a.stdout, rows)
 	return nil

@@ -78,7 +78,13 @@ func zoneMember(info *meshdv1.Member) dnssd.Member {
 	m.Publication = dnssd.Publish(m.Candidates)
 	m.Traits, m.Text = api.Traits(info.Nat, info.Relay), info.Text
 	for _, s := range info.Services {
-		m.Services = append(m.Services, dnssd.Service{Instance: s.Instance, Type: s.Type, Port: uint16(s.Port), Text: s.Text})
+		service := dnssd.Service{Instance: s.Instance, Type: s.Type, Port: uint16(s.Port), Text: s.Text, Host: s.Host}
+		for _, text := range s.Addresses {
+			if a, err := netip.ParseAddr(text); err == nil {
+				service.Addresses = append(service.Addresses, a)
+			}
+		}
+		m.Services = append(m.Services, service)
 	}
 	return m
 }
@@ -97,7 +103,11 @@ func (h *Hub) publish(_ context.Context, name string, p dnssd.Publication) error
 		m.info.Endpoints = append(m.info.Endpoints, &meshdv1.Endpoint{Address: c.Addr.String(), Kind: c.Kind})
 	}
 	for _, s := range p.Services {
-		m.info.Services = append(m.info.Services, &meshdv1.Service{Instance: s.Instance, Type: s.Type, Port: uint32(s.Port), Text: s.Text})
+		service := &meshdv1.Service{Instance: s.Instance, Type: s.Type, Port: uint32(s.Port), Text: s.Text, Host: s.Host}
+		for _, a := range s.Addresses {
+			service.Addresses = append(service.Addresses, a.String())
+		}
+		m.info.Services = append(m.info.Services, service)
 	}
 	m.info.Nat, m.info.Relay, m.info.Text = nat, relay, p.Text
 	m.info.Generation++

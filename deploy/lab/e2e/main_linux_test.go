@@ -16,6 +16,9 @@ import (
 var bin string
 
 func TestMain(m *testing.M) {
+	if at := os.Getenv(printerEnv); at != "" {
+		os.Exit(runPrinter(at))
+	}
 	os.Exit(buildAndRun(m))
 }
 
