@@ -14,7 +14,7 @@ func (l *loop) heedDNS(ctx context.Context) {
 	l.plane.names.stop()
 	next := *l.plane
 	next.names = l.newNames(ctx, next.tunnel.Name(), next.punch.Want)
-	next.names.take(l.netmap, next.punch.Status().Local, l.state.Services)
+	next.names.take(l.netmap, next.punch.Status().Local, l.offered)
 	l.plane = &next
 }
 

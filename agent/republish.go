@@ -134,9 +134,10 @@ func (r *republisher) once(s dnssd.Service, err error) {
 // own: printer.nas.meshd.internal. An address of the mesh is nobody's on the LAN.
 // Strings that are no "key=value" or come twice are left out (RFC 6763 §6.4).
 func foreignService(h mdns.Service, typ string, mesh []netip.Prefix) dnssd.Service {
-	s := dnssd.Service{Instance: h.Instance, Type: typ, Port: h.Port, Host: hostLabel(h.Host)}
+	s := dnssd.Service{Instance: dnssd.Unescape(h.Instance), Type: typ, Port: h.Port, Host: hostLabel(h.Host)}
 	keys := map[string]bool{}
 	for _, text := range h.Text {
+		text = dnssd.Unescape(text)
 		key, _, _ := strings.Cut(text, "=")
 		if key = strings.ToLower(key); key != "" && !keys[key] {
 			keys[key] = true

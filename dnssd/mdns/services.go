@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"github.com/grandcat/zeroconf"
-
-	"meshd/dnssd"
 )
 
 const (
@@ -27,11 +25,12 @@ const (
 )
 
 // Service is what some host of the LAN offers (RFC 6763). Nobody vouches for it.
+// Names and text are in presentation format: "Office\ Printer".
 type Service struct {
-	Instance  string       // name for people, not escaped
+	Instance  string       // name for people
 	Host      string       // where it is, as it says: printer.local.
 	Port      uint16       //
-	Text      []string     // strings of its TXT record, not escaped
+	Text      []string     // strings of its TXT record
 	Addresses []netip.Addr // sorted; none is link-local
 }
 
@@ -125,10 +124,7 @@ func browseServices(ctx context.Context, typ string, on []Interface, found func(
 	entries := make(chan *zeroconf.ServiceEntry, 16)
 	err = resolver.Browse(ctx, typ, domain, entries)
 	for e := range entries {
-		s := Service{Instance: dnssd.Unescape(e.Instance), Host: e.HostName, Port: uint16(e.Port)}
-		for _, text := range e.Text {
-			s.Text = append(s.Text, dnssd.Unescape(text))
-		}
+		s := Service{Instance: e.Instance, Host: e.HostName, Port: uint16(e.Port), Text: e.Text}
 		s.Addresses = slices.DeleteFunc(usable(e, on), func(a netip.Addr) bool { return a.IsLinkLocalUnicast() })
 		if s.Instance != "" && s.Port != 0 && len(s.Addresses) > 0 && strings.TrimSuffix(s.Host, ".") != "" {
 			found(s)
