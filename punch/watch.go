@@ -26,7 +26,7 @@ const (
 //
 // Data out and nothing back: after half the silence we bear, the path is asked
 // by a PING; unanswered, it becomes suspect. So traffic in one direction is no
-// reason for suspicion, and a pause costs one PING.
+// reason for suspicion, and a pause costs two PINGs.
 type watch struct {
 	rtt      *rtt
 	since    time.Time     // the route is in use since
@@ -35,7 +35,7 @@ type watch struct {
 	idle     time.Duration // this route's jittered idle interval, …
 	rest     *rest         // … unless it was learnt to be too long
 	data     time.Time     // last data over the route, either way
-	unproven time.Time     // first data since the last proof by PONG; zero: none
+	unproven time.Time     // a sign is waited for since: the first data after the last PONG, or that PONG amid data; zero: none is
 	asked    int           // PINGs since heard, for want of a sign
 	missed   int           // heartbeats without an answer
 	beatAt   time.Time
@@ -68,9 +68,15 @@ func (w *watch) silence() time.Duration {
 // verdict is how long a suspect path may take to answer.
 func (w *watch) verdict() time.Duration { return max(minVerdict, 3*w.rtt.estimate()) }
 
-// proof notes a PONG: both directions carry.
+// proof notes a PONG: both directions carry. While data flows, the next sign is
+// waited for from here on: who only answers has nothing to send once the peer's
+// packets stop, and would not ask before the next heartbeat. Nor could the peer
+// tell it by relay, if its mappings to both are gone at once.
 func (w *watch) proof(now time.Time) {
 	w.unproven, w.suspect = time.Time{}, time.Time{}
+	if !w.data.IsZero() && now.Sub(w.data) < w.silence() {
+		w.unproven = now
+	}
 	w.bursts = 0
 	w.sign(now)
 	w.settled(now, w.missed <= 1)
