@@ -35,7 +35,8 @@ type watch struct {
 	idle     time.Duration // this route's jittered idle interval, …
 	rest     *rest         // … unless it was learnt to be too long
 	data     time.Time     // last data over the route, either way
-	unproven time.Time     // a sign is waited for since: the first data after the last PONG, or that PONG amid data; zero: none is
+	fed      time.Time     // last data that came over it
+	unproven time.Time     // a sign is waited for since: the first data after the last PONG, or that PONG amid data that comes; zero: none is
 	asked    int           // PINGs since heard, for want of a sign
 	missed   int           // heartbeats without an answer
 	beatAt   time.Time
@@ -68,13 +69,13 @@ func (w *watch) silence() time.Duration {
 // verdict is how long a suspect path may take to answer.
 func (w *watch) verdict() time.Duration { return max(minVerdict, 3*w.rtt.estimate()) }
 
-// proof notes a PONG: both directions carry. While data flows, the next sign is
+// proof notes a PONG: both directions carry. While data comes, the next sign is
 // waited for from here on: who only answers has nothing to send once the peer's
 // packets stop, and would not ask before the next heartbeat. Nor could the peer
 // tell it by relay, if its mappings to both are gone at once.
 func (w *watch) proof(now time.Time) {
 	w.unproven, w.suspect = time.Time{}, time.Time{}
-	if !w.data.IsZero() && now.Sub(w.data) < w.silence() {
+	if !w.fed.IsZero() && now.Sub(w.fed) < w.silence() {
 		w.unproven = now
 	}
 	w.bursts = 0
@@ -107,6 +108,7 @@ func (w *watch) flow(now time.Time, sent, received bool) {
 		return
 	}
 	if received {
+		w.fed = now
 		w.sign(now)
 	}
 	if w.unproven.IsZero() {
