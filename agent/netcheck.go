@@ -48,7 +48,7 @@ func Netcheck(ctx context.Context, c NetcheckConfig) (localapi.Netcheck, error) 
 	if len(servers) == 0 {
 		return localapi.Netcheck{}, localapi.WithHint(cmp.Or(err, errors.New("no STUN server named")), "name one that exists: --stun HOST[:PORT]")
 	}
-	return netcheck(ctx, cfg.Host, servers, nil, c.Lifetime)
+	return netcheck(ctx, cfg.Host, servers, known{}, c.Lifetime)
 }
 
 // Netcheck implements [localapi.Backend]: it asks the hub's ports.
@@ -58,15 +58,36 @@ func (a *Agent) Netcheck(ctx context.Context, lifetime bool) (localapi.Netcheck,
 		return localapi.Netcheck{}, localapi.WithHint(fmt.Errorf("the addresses of the hub's relay are not known (%s)", v.state),
 			"name any STUN server: meshd netcheck --stun HOST[:PORT]")
 	}
-	var mapped []portmap.Mapping
+	var k known
 	if v.plane != nil {
-		mapped = v.plane.mapped.list()
+		s := v.plane.punch.Status()
+		k = known{mapped: v.plane.mapped.list(), local: s.Local, observed: s.Hub.Observed}
 	}
-	return netcheck(ctx, a.cfg.Host, v.relays, mapped, lifetime)
+	return netcheck(ctx, a.cfg.Host, v.relays, k, lifetime)
+}
+
+// known is what the mesh told beforehand.
+type known struct {
+	mapped   []portmap.Mapping
+	local    punch.Local
+	observed netip.AddrPort // as what the hub sees the mesh's port
+}
+
+// add puts into a report how the NAT maps, where the servers could not tell, and
+// peers did: the answer to each probe says as what they see us.
+func (k known) add(r *punch.Report) {
+	if r == nil || !r.UDP || r.MappingSure || !k.local.MappingSure || k.observed.Addr() != r.Mapped.Addr() {
+		return
+	}
+	n := k.local.NAT
+	if n.Mapping != r.Mapping {
+		r.Mapping, r.Allocation, r.Delta, r.Low, r.High = n.Mapping, n.Allocation, n.Delta, n.Low, n.High
+	}
+	r.MappingSure = true
 }
 
 // netcheck asks servers and gateways, all at once.
-func netcheck(ctx context.Context, host netcfg.Host, servers []netip.AddrPort, mapped []portmap.Mapping, lifetime bool) (localapi.Netcheck, error) {
+func netcheck(ctx context.Context, host netcfg.Host, servers []netip.AddrPort, k known, lifetime bool) (localapi.Netcheck, error) {
 	own, err := host.Addresses()
 	if err != nil {
 		return localapi.Netcheck{}, err
@@ -85,7 +106,8 @@ func netcheck(ctx context.Context, host netcfg.Host, servers []netip.AddrPort, m
 	if ctx.Err() != nil {
 		return localapi.Netcheck{}, ctx.Err()
 	}
-	return netcheckView(found, gateways, ipsOf(own), mapped), nil
+	k.add(found.V4)
+	return netcheckView(found, gateways, ipsOf(own), k.mapped), nil
 }
 
 func ipsOf(ps []netip.Prefix) []netip.Addr {
@@ -105,7 +127,7 @@ func netcheckView(d punch.Discovery, gateways portmap.Report, own []netip.Addr, 
 		Means: "UDP does not get through: everything is relayed by TLS",
 	}
 	if best.UDP {
-		v.Means = reachWords(best.Behaviour())
+		v.Means = reachOf(best)
 	}
 	for _, r := range []*punch.Report{d.V4, d.V6} {
 		for _, s := range serversOf(r) {

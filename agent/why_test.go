@@ -47,11 +47,15 @@ func TestVerdict(t *testing.T) {
 		{"not searched", home, random, punch.ViaRelay, punch.PeerStatus{Attempts: failed}, "has not been searched lately", "UPnP"},
 		{"unknown", home, wire.NAT{}, punch.ViaRelay, punch.PeerStatus{Attempts: failed}, "too little is known", "UPnP"},
 	} {
-		p := pair{name: "nas", online: true, self: punch.Local{NAT: tt.self}, peer: tt.peer, candidates: public, hub: tt.hub, path: tt.path}
+		p := pair{name: "nas", online: true, self: punch.Local{NAT: tt.self, MappingSure: true}, peer: tt.peer, candidates: public, hub: tt.hub, path: tt.path}
 		why, advice := p.verdict()
 		if !strings.Contains(why, tt.why) || !strings.Contains(advice, tt.advice) || (advice == "") != (tt.advice == "") {
 			t.Errorf("%s: got %q, %q, want %q, %q", tt.name, why, advice, tt.why, tt.advice)
 		}
+	}
+	p := pair{name: "nas", online: true, self: punch.Local{NAT: home}, peer: home, candidates: public, hub: punch.ViaRelay, path: punch.PeerStatus{Attempts: failed}}
+	if why, advice := p.verdict(); !strings.Contains(why, "that is not known") || !strings.Contains(advice, "a member without NAT") {
+		t.Errorf("with a hub of one address: got %q, %q", why, advice)
 	}
 }
 

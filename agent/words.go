@@ -115,6 +115,21 @@ func filterWords(b wire.Behaviour) string {
 	return ""
 }
 
+// reachOf says with whom a machine gets a direct path that was surveyed. What two
+// ports of one address take for an easy NAT may give another port for each address.
+func reachOf(r *punch.Report) string {
+	words := reachWords(r.Behaviour())
+	if r.MappingSure || !r.NAT || r.Mapping != wire.EndpointIndependent {
+		return words
+	}
+	worse := r.Behaviour()
+	worse.Mapping, worse.Allocation = wire.AddressDependent, wire.Random
+	if most := reachWords(worse); most != words {
+		words += "; or, if ports differ by address, " + most
+	}
+	return words
+}
+
 // reachWords says with whom a machine behind n gets a direct path.
 func reachWords(n wire.NAT) string {
 	const apdm = wire.AddressPortDependent

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"strings"
 	"testing"
 
 	"meshd/punch"
@@ -57,6 +58,47 @@ func TestSelfWithoutNAT(t *testing.T) {
 		if got := selfView(tt.local, tt.hub).Words; got != tt.want {
 			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
 		}
+	}
+}
+
+// A hub of one address leaves two answers, unless peers know the right one.
+func TestReachOfAnUnsureReport(t *testing.T) {
+	out := addrPort("203.0.113.7:7")
+	report := func() *punch.Report {
+		return &punch.Report{UDP: true, NAT: true, Mapped: out, Mapping: eim, Filtering: apdm, Allocation: wire.Preserving}
+	}
+	random := wire.NAT{Mapping: adm, Filtering: apdm, Allocation: wire.Random, Low: 1024, High: 65535}
+	easy := wire.NAT{Mapping: eim, Filtering: apdm}
+	here := func(n wire.NAT, sure bool) known {
+		return known{local: punch.Local{NAT: n, MappingSure: sure}, observed: addrPort("203.0.113.7:99")}
+	}
+	elsewhere := here(random, true)
+	elsewhere.observed = addrPort("203.0.113.8:7")
+	for _, tt := range []struct {
+		name       string
+		k          known
+		mapping    wire.Behaviour
+		allocation wire.Allocation
+		sure       bool
+		or         bool
+	}{
+		{"no mesh", known{}, eim, wire.Preserving, false, true},
+		{"a mesh that knows no more", here(easy, false), eim, wire.Preserving, false, true},
+		{"peers agree", here(easy, true), eim, wire.Preserving, true, false},
+		{"peers differ", here(random, true), adm, wire.Random, true, false},
+		{"of another network", elsewhere, eim, wire.Preserving, false, true},
+	} {
+		r := report()
+		tt.k.add(r)
+		if r.Mapping != tt.mapping || r.Allocation != tt.allocation || r.MappingSure != tt.sure {
+			t.Errorf("%s: got %+v", tt.name, r)
+		}
+		if words := reachOf(r); strings.Contains(words, "; or, if ports differ by address, direct") != tt.or {
+			t.Errorf("%s: got %q", tt.name, words)
+		}
+	}
+	if words := reachOf(&punch.Report{UDP: true, Mapping: eim, Filtering: eim, Mapped: out}); words != reachWords(wire.NAT{Mapping: eim, Filtering: eim}) {
+		t.Errorf("without NAT: got %q", words)
 	}
 }
 

@@ -20,6 +20,8 @@ func (l *loop) step(m *member, ev event) {
 			l.point(m)
 		case kickRelay:
 			l.hub.kick(time.Now())
+		case lookAround:
+			l.reflect(m)
 		default:
 			l.performExtra(m, a)
 		}

@@ -99,6 +99,9 @@ type Local struct {
 	Candidates []wire.Candidate
 	NAT        wire.NAT
 	Relays     bool // it relays for peers
+	// MappingSure is false while only the relay's one address saw us: a mapping
+	// that seems independent of destinations may depend on their addresses.
+	MappingSure bool
 }
 
 // Relay is a relay to have a session with.

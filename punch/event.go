@@ -88,6 +88,8 @@ type (
 	asked struct{}
 	// sought: the peer asks where we are.
 	sought struct{}
+	// mirror: it matters as what the peer sees us.
+	mirror struct{}
 	// opened: the sockets that openSockets asked for, and their local ports.
 	opened struct {
 		sockets []socketID
@@ -118,6 +120,7 @@ func (opened) isEvent()       {}
 func (gauged) isEvent()       {}
 func (granted) isEvent()      {}
 func (timer) isEvent()        {}
+func (mirror) isEvent()       {}
 
 // action is what a [path] wants done.
 type action interface{ isAction() }
@@ -154,6 +157,9 @@ type (
 	claim struct{}
 	// release gives the turn back.
 	release struct{}
+	// lookAround has some other peer asked as what it sees us: what fails here may
+	// be for a NAT that is not what the relay takes it for.
+	lookAround struct{}
 )
 
 func (sendProbe) isAction()   {}
@@ -164,6 +170,7 @@ func (closeSocket) isAction() {}
 func (gauge) isAction()       {}
 func (claim) isAction()       {}
 func (release) isAction()     {}
+func (lookAround) isAction()  {}
 
 // choice is where data goes: over the route, by relay, or over both at once
 // while the route is not sure. Neither: nowhere.

@@ -31,9 +31,10 @@ type observer struct {
 	seen    map[netip.AddrPort]netip.AddrPort // by whom → as what
 	staleAt time.Time                         // when seen is void; zero: it is good
 
-	viewers  map[netip.Addr]netip.AddrPort // by which peer → as what
-	found    Discovery                     // of the last survey
-	surveyAt time.Time                     // when the next one is due; zero: nothing is new
+	viewers    map[netip.Addr]netip.AddrPort // by which peer → as what
+	reflectors []Key                         // peers that were asked as what they see us
+	found      Discovery                     // of the last survey
+	surveyAt   time.Time                     // when the next one is due; zero: nothing is new
 
 	generation uint32 // of what was told last
 	told       Local
@@ -119,6 +120,7 @@ func (o *observer) observed(now time.Time, server, addr netip.AddrPort, delay ti
 func (o *observer) forget() {
 	clear(o.seen)
 	clear(o.viewers)
+	o.reflectors = nil
 }
 
 // receive takes a STUN response. One that nobody asked for is dropped.
@@ -187,7 +189,7 @@ func (o *observer) event() selfChanged {
 
 // local works out what is known now.
 func (o *observer) local() Local {
-	l := Local{NAT: o.nat(), Relays: o.offer.relays(len(o.advertise) > 0, o.found.Best())}
+	l := Local{NAT: o.nat(), Relays: o.offer.relays(len(o.advertise) > 0, o.found.Best()), MappingSure: o.mappingSure()}
 	add := func(kind wire.CandidateKind, addr netip.AddrPort) {
 		c := wire.Candidate{Kind: kind, Addr: addr}
 		known := slices.ContainsFunc(l.Candidates, func(k wire.Candidate) bool { return k.Addr == addr })

@@ -134,6 +134,8 @@ func (p *path) take(now time.Time, ev event) {
 		p.wanted(now, "ping")
 	case sought:
 		p.wanted(now, "asked for")
+	case mirror:
+		p.takeMirror(now)
 	case opened:
 		p.takeOpened(now, ev)
 	case gauged:

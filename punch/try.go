@@ -115,6 +115,9 @@ func (p *path) finish(now time.Time) {
 		}
 	}
 	p.failures++
+	if p.planned().strategy == plain && !p.hopeless() && p.peer.online {
+		p.out = append(p.out, lookAround{})
+	}
 	if p.hopeless() {
 		p.failures = max(p.failures, len(retries))
 	}

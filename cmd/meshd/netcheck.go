@@ -32,7 +32,8 @@ NAT in front, whether gateways map ports, and who can be reached directly.
 
 The daemon asks the hub. With --stun any STUN server is asked from here instead:
 that needs no daemon and no mesh. A second server with another address tells more
-than one alone. Sockets of their own are used; NATs treat them as they would the
+than one alone: only then is it known whether ports differ by address, unless a
+member of the mesh that is reached without NAT told the daemon already. Sockets of their own are used; NATs treat them as they would the
 mesh's. It takes some seconds, with --lifetime up to six minutes. The exit code is
 1 when UDP does not get through.`,
 		Example: `  meshd netcheck
@@ -119,17 +120,17 @@ func (a *app) printUnsure(line func(name, format string, args ...any), f localap
 		line("kept for", "more than %v without traffic", least)
 	}
 	var unsure []string
-	switch {
-	case f.Behaviour.Mapping == "":
-		unsure = append(unsure, "which ports are given")
-	case !f.MappingSure:
+	tells := "a hub with two addresses"
+	if m := f.Behaviour.Mapping; !f.MappingSure && (m == "" || f.NAT && m == "endpoint-independent") {
 		unsure = append(unsure, "whether ports differ by address")
+		tells += ", a member without NAT in the mesh, or --stun with servers at two addresses"
 	}
 	if f.Behaviour.Filtering == "address-dependent" && !f.FilteringSure {
 		unsure = append(unsure, "whether strangers are let in")
 	}
 	if len(unsure) > 0 {
-		line("not known", "%s (that takes STUN servers on two addresses)", strings.Join(unsure, ", "))
+		line("not known", "%s", strings.Join(unsure, ", "))
+		line("what tells", "%s", tells)
 	}
 }
 

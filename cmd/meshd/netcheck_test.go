@@ -42,7 +42,8 @@ func TestNetcheck(t *testing.T) {
 		NAT:          port-restricted cone: …
 		hairpin:      no
 `
-	const tail = `		not known:    whether ports differ by address (that takes STUN servers on two addresses)
+	const tail = `		not known:    whether ports differ by address
+		what tells:   a hub with two addresses, a member without NAT in the mesh, or --stun with servers at two addresses
 		port mapping: PCP, UPnP
 		server:       203.0.113.1:3478, 15ms
 		server:       203.0.113.1:3479, no answer
