@@ -199,7 +199,8 @@ func (h *Host) Process(name string) (int, error) {
 	for _, dir := range dirs {
 		comm, _ := os.ReadFile(dir + "/comm") // gone by now: not the one
 		ns, _ := os.Readlink(dir + "/ns/pid")
-		if ns == inside && strings.TrimSpace(string(comm)) == name {
+		_, dead := os.Readlink(dir + "/exe") // of one that nobody has waited for yet
+		if ns == inside && dead == nil && strings.TrimSpace(string(comm)) == name {
 			return strconv.Atoi(filepath.Base(dir))
 		}
 	}
