@@ -32,12 +32,14 @@
 // data goes out and nothing comes back, even after being asked, the route is
 // suspect, and data takes both ways again, until it answers or is given up.
 //
-// Simultaneous opening fails against a NAT that maps by destination when the
-// other end filters by port. If the ports which such a NAT gives can be told
-// beforehand (it preserves them, or counts), they are probed. If it takes them at
-// random, it opens many sockets and the other end looks for one of them at a
-// gentle pace: a birthday search, seldom and bounded (see budget). The socket that
-// is found carries that peer's packets from then on.
+// Simultaneous opening fails against a NAT that maps by destination when the other
+// end filters by port. Whether a NAT is such a one the hub tells, by its two ports
+// and addresses; where it has one address, a peer does (see reflector). If the
+// ports which such a NAT gives can be told beforehand (it preserves them, or
+// counts), they are probed. If it takes them at random, it opens many sockets and
+// the other end looks for one of them at a gentle pace: a birthday search, seldom
+// and bounded (see budget). The socket that is found carries that peer's packets
+// from then on.
 //
 // Peers relay for one another, where they are reachable for anyone and both ends
 // let them (see [Relaying]). The relay of a pair is then a peer that both have a

@@ -88,8 +88,8 @@ type (
 	asked struct{}
 	// sought: the peer asks where we are.
 	sought struct{}
-	// mirror: it matters as what the peer sees us.
-	mirror struct{}
+	// mirror: it matters as what the peer, reached there, sees us.
+	mirror struct{ to route }
 	// opened: the sockets that openSockets asked for, and their local ports.
 	opened struct {
 		sockets []socketID

@@ -135,7 +135,7 @@ func (p *path) take(now time.Time, ev event) {
 	case sought:
 		p.wanted(now, "asked for")
 	case mirror:
-		p.takeMirror(now)
+		p.takeMirror(now, ev.to)
 	case opened:
 		p.takeOpened(now, ev)
 	case gauged:

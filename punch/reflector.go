@@ -28,7 +28,7 @@ func (l *loop) reflect(failed *member) {
 	}
 	var list []reflector
 	for _, m := range l.members.all {
-		if m != failed && m.Online && m.plain == nil {
+		if m != failed && m.Online && m.plain == nil && m.path.failures == 0 {
 			list = append(list, reflector{key: m.Key, candidates: m.Candidates, nat: m.NAT, met: m.path.cur != nil})
 		}
 	}
@@ -38,13 +38,14 @@ func (l *loop) reflect(failed *member) {
 	}
 	m := l.members.all[key]
 	l.log.Debug("asking a peer how our NAT maps", "peer", m.Name)
-	l.step(m, mirror{})
+	l.step(m, mirror{routeTo(publicAddr(m.Candidates))})
 }
 
-// takeMirror has the peer say as what it sees us, by its answer to a PING.
-func (p *path) takeMirror(now time.Time) {
+// takeMirror has the peer say as what it sees us, by its answer to a PING. Where
+// there is a path already, by IPv6 maybe, that needs no attempt.
+func (p *path) takeMirror(now time.Time, to route) {
 	if p.cur != nil {
-		p.ping(now, p.cur.route)
+		p.ping(now, to)
 		return
 	}
 	p.wanted(now, "to see how our NAT maps")

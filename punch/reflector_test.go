@@ -153,3 +153,25 @@ func TestMappingSure(t *testing.T) {
 		}
 	}
 }
+
+// A peer is asked by an attempt of its own, or straight where there is a path.
+func TestMirror(t *testing.T) {
+	s := newStage(t, true)
+	s.event(peerChanged{candidates: theirCans, online: true})
+	s.event(mirror{routeTo(theirs)})
+	s.pass(time.Minute)
+	if got := s.p.status(s.now).Attempts; len(got) != 1 || got[0].Why != "to see how our NAT maps" {
+		t.Errorf("got %+v, want one attempt", got)
+	}
+	if s.p.failures == 0 {
+		t.Error("a failure that does not show: the peer would be picked again")
+	}
+
+	s = newStage(t, true)
+	s.event(peerChanged{candidates: theirCans, online: true})
+	s.direct(theirLAN, time.Millisecond)
+	s.event(mirror{routeTo(theirs)})
+	if len(s.sent) != 1 || s.sent[0].typ != wire.Ping || s.sent[0].to.addr != theirs {
+		t.Errorf("sent %v, want a PING to %v", s.log(), theirs)
+	}
+}

@@ -29,7 +29,8 @@ func (a *app) serveCommand(h *hub) *cobra.Command {
 
 The first start makes its identity and its store in the state folder; later starts
 carry on. It needs TCP 443, UDP 3478 and UDP 3479, or others by --listen and --udp,
-open to everyone.`,
+open to everyone. A second public address, with two ports of each in --udp, tells
+NATs apart that look alike from one; else members without NAT tell.`,
 		Example: `  meshd coordinator serve --public hub.example
   meshd coordinator serve --public 203.0.113.1:8443 --listen :8443 --state ./state`,
 		Args: arguments(0, 0, ""),
