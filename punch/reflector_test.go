@@ -12,22 +12,29 @@ import (
 // TestReflectors has a NAT that maps by address meet a port-restricted one, where
 // the hub has one address and can't tell.
 func TestReflectors(t *testing.T) {
+	random, counting, keeping := nattest.AddressSymmetric, nattest.AddressSymmetric, nattest.AddressSymmetric
+	counting.Allocation, keeping.Allocation = nattest.Sequential(1), nattest.Preserving()
+	public := []nattest.NAT(nil)
 	for _, tt := range []struct {
 		name    string
+		nat     nattest.NAT
 		warm    bool // the mesh is small: all are punched before anyone asks
 		others  [][]nattest.NAT
 		crossed string
 	}{
-		{"a public member in a small mesh", true, [][]nattest.NAT{nil}, "birthday"},
-		{"a public member in a large mesh", false, [][]nattest.NAT{nil}, "birthday"},
-		{"a member behind a restricted cone", false, [][]nattest.NAT{{nattest.RestrictedCone}}, "birthday"},
-		{"a member that lets nobody in who is unexpected", false, [][]nattest.NAT{{nattest.Linux}}, ""},
-		{"nobody else in a small mesh", true, nil, ""},
-		{"nobody else in a large mesh", false, nil, ""},
+		{"a public member in a small mesh", random, true, [][]nattest.NAT{public}, "birthday"},
+		{"a public member in a large mesh", random, false, [][]nattest.NAT{public}, "birthday"},
+		{"a member behind a restricted cone", random, false, [][]nattest.NAT{{nattest.RestrictedCone}}, "birthday"},
+		{"a NAT that counts ports", counting, false, [][]nattest.NAT{public}, "predicted"},
+		{"a NAT that keeps ports, and two to tell that it is no exception", keeping, false, [][]nattest.NAT{public, public}, "predicted"},
+		{"a NAT that keeps ports, and one who can't", keeping, false, [][]nattest.NAT{public}, ""},
+		{"a member that lets nobody in who is unexpected", random, false, [][]nattest.NAT{{nattest.Linux}}, ""},
+		{"nobody else in a small mesh", random, true, nil, ""},
+		{"nobody else in a large mesh", random, false, nil, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for try := uint64(1); ; try++ {
-				m := reflected(t, try, tt.warm, tt.others)
+				m := reflected(t, try, tt.nat, tt.warm, tt.others)
 				if want := wire.AddressDependent; tt.crossed != "" && (m.nat.Mapping != want || !m.sure) {
 					t.Errorf("got mapping %d, sure %v, want %d", m.nat.Mapping, m.sure, want)
 				}
@@ -54,7 +61,7 @@ type mirrored struct {
 	sure    bool
 }
 
-func reflected(t *testing.T, seed uint64, warm bool, others [][]nattest.NAT) (m mirrored) {
+func reflected(t *testing.T, seed uint64, nat nattest.NAT, warm bool, others [][]nattest.NAT) (m mirrored) {
 	const span = 30 * time.Second
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorldWith(t, nattest.Config{Seed: seed})
@@ -66,7 +73,7 @@ func reflected(t *testing.T, seed uint64, warm bool, others [][]nattest.NAT) (m 
 		for _, nats := range others {
 			add("carol", nats...)
 		}
-		a, b := add("alice", nattest.AddressSymmetric), add("bob", nattest.PortRestricted)
+		a, b := add("alice", nat), add("bob", nattest.PortRestricted)
 		time.Sleep(5 * time.Second)
 		start := time.Now()
 		done := make(chan struct{})
