@@ -152,8 +152,8 @@ func (p pair) failed() (why, advice string) {
 	case crossing == punch.CrossPredicted:
 		return "the ports of a symmetric NAT were not where they were predicted: others use it, too", fmt.Sprintf(mapAPort, p.name)
 	case crossing == punch.CrossPlain && !p.self.MappingSure:
-		return "nothing came through, perhaps because the NAT here gives another public port for each address: that is not known, for nobody but the hub saw this machine, from one address",
-			"have a member without NAT in the mesh, or give the hub a second address: it is known then, and crossed"
+		return "nothing came through, perhaps because the NAT here gives another public port for each address: that is not known, for the hub has one address, and no member could tell",
+			"have a member without NAT in the mesh (one more, if there is one), or give the hub a second address: it is known then, and crossed"
 	case crossing == punch.CrossPlain:
 		return "the two NATs could be crossed, but nothing came through: a firewall on the way drops UDP between them", fmt.Sprintf(lookAt, p.name)
 	}
