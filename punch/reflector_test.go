@@ -70,8 +70,8 @@ func reflected(t *testing.T, seed uint64, nat nattest.NAT, warm bool, others [][
 		if warm {
 			add = w.addWarm
 		}
-		for _, nats := range others {
-			add("carol", nats...)
+		for i, nats := range others {
+			add([]string{"carol", "dave"}[i], nats...)
 		}
 		a, b := add("alice", nat), add("bob", nattest.PortRestricted)
 		time.Sleep(5 * time.Second)
