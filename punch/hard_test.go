@@ -193,15 +193,15 @@ func TestSearchTimes(t *testing.T) {
 		easy, hard  nattest.NAT
 		median, p99 time.Duration
 		probes      int
-		least       int // percent of the pairs are direct; of full ranges 2.2 % fail, and 10 % once in 100 000 runs
+		least       int // percent of the pairs are direct; of full ranges 2.2 % fail; among so many seeds 5 % hardly ever do
 		seeds       int
 	}{
 		{"sequential", nattest.PortRestricted, nattest.SymmetricSequential(1), 300 * time.Millisecond, 500 * time.Millisecond, 250, 100, 20},
 		{"both sequential", nattest.SymmetricSequential(-1), nattest.SymmetricSequential(2), 300 * time.Millisecond, 500 * time.Millisecond, 250, 100, 20},
 		{"preserving", nattest.Linux, nattest.SymmetricPreserving, 300 * time.Millisecond, 500 * time.Millisecond, 250, 100, 20},
 		{"block", nattest.Linux, nattest.SymmetricBlock, 500 * time.Millisecond, 1500 * time.Millisecond, 300, 100, 50},
-		{"full range", nattest.Linux, nattest.Symmetric, 2500 * time.Millisecond, 14 * time.Second, 1020, 90, 100},
-		{"full range, easy side that accepts", nattest.LinuxAccept, nattest.Symmetric, 4 * time.Second, 14 * time.Second, 1020, 80, 40},
+		{"full range", nattest.Linux, nattest.Symmetric, 2500 * time.Millisecond, 14 * time.Second, 1020, 95, 400},
+		{"full range, easy side that accepts", nattest.LinuxAccept, nattest.Symmetric, 4 * time.Second, 14 * time.Second, 1020, 85, 40},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			seeds := tt.seeds
@@ -421,8 +421,8 @@ func TestOneSearchAtATime(t *testing.T) {
 			}
 			last = sent
 		}
-		if worst > 150 {
-			t.Errorf("%d packets beside data in a second, want 100 and some", worst)
+		if worst > 135 {
+			t.Errorf("%d packets beside data in a second, want 100, some for plain attempts, and a few to measure sizes", worst)
 		}
 		for _, peer := range []*agent{b, c} {
 			searched := func(tried Attempt) bool { return tried.Strategy == "birthday" } // one in a hundred has no luck
