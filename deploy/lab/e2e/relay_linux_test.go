@@ -17,21 +17,27 @@ var (
 	branchAddr = netip.MustParseAddr("198.51.100.50")
 )
 
-// trio adds the shed, which anyone can reach, and the till, whose gateway is as
-// the desk's: the two can't be direct.
-func trio(t *testing.T, w *mesh.World) (shed, till *mesh.Agent) {
+// newShed adds the shed, which anyone can reach.
+func newShed(t *testing.T, w *mesh.World) *mesh.Agent {
 	t.Helper()
 	host, err := w.Lab.Public("shed", lab.Delay{OneWay: 5 * time.Millisecond}, shedAddr)
 	must(t, err)
 	// Its line is a tunnel of the lab's, whose address is no candidate; that of a
 	// network card is.
 	must(t, host.Shell("ip link add eth0 type veth peer name eth1; ip link set eth1 up; ip link set eth0 up; ip addr add "+shedAddr.String()+"/32 dev eth0"))
-	shed = mesh.NewAgent(host, bin)
+	return mesh.NewAgent(host, bin)
+}
+
+// trio adds the shed, and the till, whose gateway is as the desk's: the two can't
+// be direct.
+func trio(t *testing.T, w *mesh.World) (shed, till *mesh.Agent) {
+	t.Helper()
+	shed = newShed(t, w)
 	site, err := w.Lab.Site("branch", lab.Gateway{
 		Public: branchAddr, LAN: netip.MustParsePrefix("192.168.1.0/24"), NAT: lab.Symmetric, Link: lab.Delay{OneWay: 5 * time.Millisecond},
 	})
 	must(t, err)
-	host, err = site.Host("till")
+	host, err := site.Host("till")
 	must(t, err)
 	till = mesh.NewAgent(host, bin)
 	t.Cleanup(func() {
@@ -155,4 +161,59 @@ func TestMemberRelaysWhenTheHubIsGone(t *testing.T) {
 	if s, err = shed.Status(t.Context()); err != nil || s.Relaying != nil {
 		t.Errorf("the shed relays: %+v, %v", s.Relaying, err)
 	}
+}
+
+// moved is what the core carried to and from an address between two looks.
+func moved(before, after map[lab.Flow]lab.Count, addr netip.Addr) uint64 {
+	var sum uint64
+	for f, n := range after {
+		if f.From == addr || f.To == addr {
+			sum += n.Bytes - before[f].Bytes
+		}
+	}
+	return sum
+}
+
+// TestMemberNearerThanTheHub is about a hub that lives, but far away.
+func TestMemberNearerThanTheHub(t *testing.T) {
+	s := newSceneBy(t, lab.Delay{OneWay: 60 * time.Millisecond})
+	near := lab.Gateway{NAT: lab.Symmetric, Link: lab.Delay{OneWay: 5 * time.Millisecond}}
+	_, desk := s.home("desk", mesh.OfficeAddr, near)
+	_, till := s.home("till", branchAddr, near)
+	shed := newShed(t, s.World)
+	s.members = append(s.members, shed)
+	s.join(desk, till)
+
+	t.Log("Two that can't be direct talk by the hub, for there is nothing else.")
+	talk := s.ping(desk, till)
+	relayedBy(t, desk, "till", "")
+	s.relayed(desk, till)
+
+	t.Log("A member that both reach directly joins, nearer by far: their words move there, in midst of talk.")
+	start := time.Now()
+	s.join(shed)
+	relayedBy(t, desk, "till", "shed")
+	relayedBy(t, till, "desk", "shed")
+	t.Logf("both send by the shed %v after it began to join", time.Since(start).Round(time.Millisecond))
+
+	t.Log("And there they stay, by what the core counts of each two seconds.")
+	const span = 2 * time.Second
+	for range 5 {
+		before := s.flows()
+		quiet(t, span)
+		after := s.flows()
+		byShed, byHub := moved(before, after, shedAddr), moved(before, after, mesh.HubAddr)
+		t.Logf("%d bytes by the shed, %d to and from the hub", byShed, byHub)
+		if byShed < 2*byHub {
+			t.Errorf("in %v the core carried %d bytes by the shed and %d to and from the hub, want nearly all by the shed", span, byShed, byHub)
+		}
+	}
+	var byShed uint64
+	byHub := passed(t, s.Lab, mesh.OfficeAddr, mesh.HubAddr, func() {
+		byShed = passed(t, s.Lab, mesh.OfficeAddr, shedAddr, func() { push(t, desk, till, megabyte) })
+	})
+	if byShed < megabyte || byHub > megabyte/10 {
+		t.Errorf("of 1 MiB the core carried %d bytes from the office to the shed and %d to the hub", byShed, byHub)
+	}
+	talk.bears("a nearer relay came")
 }

@@ -32,15 +32,21 @@ type scene struct {
 	members []*mesh.Agent
 }
 
-// newScene starts a hub with an address of each family.
+// newScene starts a hub near the core.
 func newScene(t *testing.T) *scene {
+	t.Helper()
+	return newSceneBy(t, lab.Delay{OneWay: time.Millisecond})
+}
+
+// newSceneBy starts a hub with an address of each family.
+func newSceneBy(t *testing.T, link lab.Delay) *scene {
 	t.Helper()
 	t.Parallel()
 	l, err := lab.New()
 	must(t, err)
 	s := &scene{World: &mesh.World{Lab: l}, t: t}
 	t.Cleanup(s.close)
-	host, err := l.Public("hub", lab.Delay{OneWay: time.Millisecond}, mesh.HubAddr, hub6)
+	host, err := l.Public("hub", link, mesh.HubAddr, hub6)
 	must(t, err)
 	s.Hub = mesh.NewHub(host, bin)
 	must(t, s.Hub.Start(t.Context(), "--public", mesh.HubAddr.String(), "--public", hub6.String()))
