@@ -19,6 +19,9 @@ func TestMain(m *testing.M) {
 	if at := os.Getenv(printerEnv); at != "" {
 		os.Exit(runPrinter(at))
 	}
+	if at := os.Getenv(wgsdEnv); at != "" {
+		os.Exit(runWgsd(at))
+	}
 	os.Exit(buildAndRun(m))
 }
 

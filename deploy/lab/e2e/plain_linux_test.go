@@ -12,18 +12,6 @@ import (
 	"meshd/deploy/lab/mesh"
 )
 
-// askAsWgsd asks what wgsd-client does, and believes what it does: of every peer of
-// the interface the SRV record, by the key in upper case, without EDNS; the answer's
-// port, and the address of the first additional record.
-const askAsWgsd = `
-for peer in $(wg show wg0 peers); do
-	name=$(echo "$peer" | base64 -d | base32 -w0)._wireguard._udp.meshd.internal
-	answer=$(dig +noedns +tries=1 +time=2 +noall +answer +additional @SERVER "$name" SRV)
-	port=$(echo "$answer" | awk '$4 == "SRV" {print $7; exit}')
-	addr=$(echo "$answer" | awk '$4 == "A" {print $5; exit}')
-	[ -z "$port" ] || wg set wg0 peer "$peer" endpoint "$addr:$port"
-done`
-
 // plainDevice is WireGuard's own implementation on a host, without meshd.
 func plainDevice(t *testing.T, w *mesh.World, host *lab.Host, name string) {
 	t.Helper()
@@ -94,8 +82,7 @@ func TestPlainWireGuardDevice(t *testing.T) {
 	}
 
 	t.Log("It asks the zone as wgsd-client does. The nas is told to let it in, and they talk.")
-	_, err = phone.Run(t.Context(), "sh", "-c", strings.ReplaceAll(askAsWgsd, "SERVER", mesh.HubAddr.String()))
-	must(t, err)
+	askAsWgsd(t, phone, mesh.HubAddr.String()+":53")
 	must(t, mesh.Await(t.Context(), 2*patience, func() error {
 		_, err := phone.Run(t.Context(), "ping", "-c", "1", "-W", "1", nasAddr)
 		return err
