@@ -3,7 +3,7 @@
 # make test       every test; the namespace tests too when root
 # make guest      the kernel's WireGuard, in an emulated machine; part of test when root
 # make grid       every kind of NAT meets every other; writes deploy/lab/grid/GRID.md (root)
-# make bench      throughput against bare wireguard-go, as ratios
+# make bench      throughput against bare wireguard-go and the kernel's WireGuard, as ratios
 # make fuzz       grows the corpora of the parsers, FUZZTIME each
 
 GO       ?= go
@@ -71,9 +71,11 @@ grid: lab-tools build
 	bin/grid -n 3 -o deploy/lab/grid/GRID.md -logs bin/grid.logs bin/meshd
 
 bench: lab-tools build
+	@deploy/tools.sh guest
 	$(GO) build -o bin/wireguard-go golang.zx2c4.com/wireguard
+	$(GO) build -o bin/guest ./deploy/lab/guest
 	$(GO) build -o bin/bench ./deploy/lab/bench
-	bin/bench -json bin/bench.json bin/meshd bin/wireguard-go
+	bin/bench -json bin/bench.json -guest 'bin/guest -kernel bin/guest.kernel' bin/meshd bin/wireguard-go
 
 fuzz:
 	@$(GO) list -f '{{$$p := .ImportPath}}{{range .TestGoFiles}}{{$$p}} {{end}}{{range .XTestGoFiles}}{{$$p}} {{end}}' ./... | tr ' ' '\n' | sort -u | grep . | while read -r pkg; do \

@@ -2,7 +2,9 @@
 // with -json FILE, as a file. Throughput is given as ratios to bare wireguard-go
 // in the same run, in turns, because machines are shared and drift.
 //
-//	bench [-json FILE] [-only throughput,relays,times,rest,peers] path/to/meshd path/to/wireguard-go
+//	bench [-json FILE] [-only throughput,relays,times,rest,peers,kernel] [-guest COMMAND] path/to/meshd path/to/wireguard-go
+//
+// For the kernel's WireGuard COMMAND runs a program in a guest (see ../guest).
 package main
 
 import (
@@ -29,16 +31,21 @@ type Figure struct {
 type bench struct {
 	ctx          context.Context
 	meshd, plain string // binaries
+	guest        string // words that run a program in a guest; "": there is none
 	figures      []Figure
 }
 
+const allParts = "throughput,relays,times,rest,peers,kernel"
+
 func main() {
 	file := flag.String("json", "", "also write the figures to this file")
-	only := flag.String("only", "throughput,relays,times,rest,peers", "which measurements to make")
+	only := flag.String("only", allParts, "which measurements to make")
+	guest := flag.String("guest", "", "`COMMAND` that runs a program in a guest, for the part that is called kernel")
+	inside := flag.Bool("inside", false, "instead, be what runs in the guest, for the meshd that is the argument")
 	idle := flag.Int("join", 0, "instead, make this many members with the join string that is the argument")
 	flag.Parse()
-	if flag.NArg() != 2 && *idle == 0 {
-		fmt.Fprintln(os.Stderr, "usage: bench [-json FILE] [-only throughput,relays,times,rest,peers] path/to/meshd path/to/wireguard-go")
+	if flag.NArg() != 2 && *idle == 0 && !*inside {
+		fmt.Fprintln(os.Stderr, "usage: bench [-json FILE] [-only "+allParts+"] [-guest COMMAND] path/to/meshd path/to/wireguard-go")
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -50,7 +57,15 @@ func main() {
 		}
 		return
 	}
-	b := &bench{ctx: ctx}
+	b := &bench{ctx: ctx, guest: *guest}
+	if *inside {
+		b.meshd = flag.Arg(0)
+		if err := b.inside(); err != nil {
+			fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := b.run(flag.Arg(0), flag.Arg(1), strings.Split(*only, ","), *file); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 		os.Exit(1)
@@ -68,7 +83,7 @@ func (b *bench) run(meshd, plain string, only []string, file string) error {
 	for _, part := range []struct {
 		name string
 		run  func() error
-	}{{"throughput", b.throughput}, {"relays", b.relays}, {"times", b.times}, {"rest", b.rest}, {"peers", b.peers}} {
+	}{{"throughput", b.throughput}, {"relays", b.relays}, {"times", b.times}, {"rest", b.rest}, {"peers", b.peers}, {"kernel", b.kernel}} {
 		if !slices.Contains(only, part.name) {
 			continue
 		}

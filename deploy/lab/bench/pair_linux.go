@@ -95,31 +95,45 @@ func (p *pair) mesh(b *bench) (t tunnel, err error) {
 	return t, nil
 }
 
+// plainAddr is b's address in a plain tunnel.
+const plainAddr = "10.99.0.2"
+
 // plain sets bare wireguard-go up between the two hosts.
 func (p *pair) plain(b *bench) (t tunnel, err error) {
-	keys := make(map[*mesh.Agent][2]string)
+	if err := p.plainBy(b, b.plain+" wg0", addrA, addrB); err != nil {
+		return t, err
+	}
 	for i, h := range []*mesh.Agent{p.a, p.b} {
-		out, err := h.Host.Run(b.ctx, "sh", "-c", "mkdir -p /run/wireguard; "+b.plain+" wg0 >/dev/null 2>&1; k=$(wg genkey); echo $k; echo $k | wg pubkey")
-		if err != nil {
-			return t, err
-		}
-		k := strings.Fields(out)
-		keys[h] = [2]string{k[0], k[1]}
 		if t.ends[i], err = h.Host.Process("wireguard-go"); err != nil {
 			return t, err
 		}
+	}
+	t.addr = plainAddr
+	return t, nil
+}
+
+// plainBy sets a WireGuard up between the two hosts, which have these addresses. A
+// command makes its interface, wg0.
+func (p *pair) plainBy(b *bench, command string, addrA, addrB netip.Addr) error {
+	keys := make(map[*mesh.Agent][2]string)
+	for _, h := range []*mesh.Agent{p.a, p.b} {
+		out, err := h.Host.Run(b.ctx, "sh", "-c", "mkdir -p /run/wireguard; "+command+" >/dev/null 2>&1; k=$(wg genkey); echo $k; echo $k | wg pubkey")
+		if err != nil {
+			return err
+		}
+		k := strings.Fields(out)
+		keys[h] = [2]string{k[0], k[1]}
 	}
 	for _, e := range []struct {
 		self, peer *mesh.Agent
 		addr       string
 		to         netip.Addr
-	}{{p.a, p.b, "10.99.0.1", addrB}, {p.b, p.a, "10.99.0.2", addrA}} {
+	}{{p.a, p.b, "10.99.0.1", addrB}, {p.b, p.a, plainAddr, addrA}} {
 		script := fmt.Sprintf("echo %s | wg set wg0 listen-port 51820 private-key /dev/stdin peer %s endpoint %s:51820 allowed-ips 10.99.0.0/24\nip addr add %s/24 dev wg0\nip link set wg0 mtu 1420 up",
 			keys[e.self][0], keys[e.peer][1], e.to, e.addr)
 		if err := e.self.Host.Shell(script); err != nil {
-			return t, err
+			return err
 		}
 	}
-	t.addr = "10.99.0.2"
-	return t, nil
+	return nil
 }

@@ -3,7 +3,7 @@
 // kernel's WireGuard is tested on hosts whose kernel has none, and nothing that
 // happens there can touch the host.
 //
-//	guest -kernel DIR [-timeout 4m] [-memory 1536] [-env NAME=VALUE] [-add FILE[:PATH]] PROGRAM [ARGUMENT...]
+//	guest -kernel DIR [-timeout 4m] [-memory 1536] [-icount] [-env NAME=VALUE] [-add FILE[:PATH]] PROGRAM [ARGUMENT...]
 //
 // DIR holds an unpacked linux-image package ("deploy/tools.sh guest" gets it).
 // What the program prints is printed, its exit code is this command's. A guest
@@ -15,6 +15,9 @@
 //	  PROGRAM and FILEs                        runs PROGRAM
 //	  lab's tools with their libraries         its output   ─► serial line 1 ─► stdout
 //	  kernel modules, in order of need         its verdict  ─► serial line 2 ─► exit code
+//
+// With -icount the guest has one processor, and its clock counts instructions: what
+// is measured there does not depend on what else the host does.
 //
 // It needs QEMU and no rights: the emulation is in software, so it runs inside of
 // containers and virtual machines too, some ten times slower than the host.

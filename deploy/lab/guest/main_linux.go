@@ -21,6 +21,7 @@ type settings struct {
 	kernel  string
 	timeout time.Duration
 	memory  int // MiB
+	icount  bool
 	env     list
 	add     list
 	program []string
@@ -41,6 +42,7 @@ func main() {
 	flag.StringVar(&s.kernel, "kernel", "", "folder of an unpacked linux-image package")
 	flag.DurationVar(&s.timeout, "timeout", 4*time.Minute, "end the guest after this")
 	flag.IntVar(&s.memory, "memory", 1536, "MiB of the guest")
+	flag.BoolVar(&s.icount, "icount", false, "have the guest's clock count the instructions of one processor")
 	flag.Var(&s.env, "env", "NAME=VALUE for the program; may be repeated")
 	flag.Var(&s.add, "add", "FILE or FILE:PATH to have in the guest; may be repeated")
 	flag.Parse()
@@ -78,7 +80,7 @@ func run(ctx context.Context, s settings) (int, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	code, err := boot(ctx, dir, image, initrd, s.memory)
+	code, err := boot(ctx, dir, image, initrd, s)
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return 0, fmt.Errorf("not done within %v", s.timeout)
 	}

@@ -18,16 +18,20 @@ const verdict = "exit "
 
 // boot runs the emulator until the guest turns itself off, and returns the exit
 // code that it told.
-func boot(ctx context.Context, dir, kernel, initrd string, memory int) (int, error) {
+func boot(ctx context.Context, dir, kernel, initrd string, s settings) (int, error) {
 	told := filepath.Join(dir, "verdict")
-	cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
-		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", strconv.Itoa(memory),
+	processors := []string{"-accel", "tcg,thread=multi", "-smp", "2"}
+	if s.icount {
+		// 2 ns an instruction; while there is none to do, time leaps.
+		processors = []string{"-accel", "tcg,thread=single", "-smp", "1", "-icount", "shift=1,sleep=off"}
+	}
+	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", append(processors, "-cpu", "max", "-m", strconv.Itoa(s.memory),
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-nic", "none",
 		"-serial", "stdio", "-serial", "file:"+told,
 		"-kernel", kernel, "-initrd", initrd,
 		// A panic ends the guest at once: -no-reboot makes an exit of it. On a busy host
 		// the kernel's check of its timer fails, and that would be one.
-		"-append", "console=ttyS0 quiet loglevel=4 panic=-1 no_timer_check tsc=unstable mitigations=off audit=0")
+		"-append", "console=ttyS0 quiet loglevel=4 panic=-1 no_timer_check tsc=unstable mitigations=off audit=0")...)
 	tail := &lastLines{to: os.Stdout}
 	cmd.Stdout, cmd.Stderr = tail, os.Stderr
 	cmd.WaitDelay = 5 * time.Second
