@@ -27,11 +27,14 @@ func bindUDP(t *testing.T, full *meshdv1.MapResponse) *leg {
 	t.Helper()
 	l := newLeg(t, full)
 	l.write(l.client.Start(time.Now(), l.relay))
-	for !l.client.Bound() {
-		send, _ := l.client.Receive(time.Now(), l.read(), l.relay)
+	for {
+		m := l.read()
+		send, _ := l.client.Receive(time.Now(), m, l.relay)
 		l.write(send)
+		if m[1] == byte(wire.Welcome) {
+			return l
+		}
 	}
-	return l
 }
 
 func newLeg(t *testing.T, full *meshdv1.MapResponse) *leg {

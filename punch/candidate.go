@@ -47,7 +47,8 @@ type target struct {
 	// the address belongs to a NAT, which may take our packet for itself and
 	// then give the peer's own packets another port. Such a target first gets a
 	// probe that dies on the way and opens only our side.
-	shy bool
+	shy    bool
+	onLink bool // in a subnet of ours
 }
 
 // targets lists what to probe, likeliest first: the peer's candidates, without
@@ -75,10 +76,13 @@ func targets(self *selfChanged, peer []wire.Candidate, filtering wire.Behaviour)
 		if slices.ContainsFunc(list, func(t target) bool { return t.addr == c.Addr }) {
 			continue
 		}
-		list = append(list, target{route: routeTo(c.Addr), kind: c.Kind, shy: shy(c) && filtering != wire.EndpointIndependent})
+		list = append(list, target{
+			route: routeTo(c.Addr), kind: c.Kind, onLink: onLink(c.Addr.Addr(), self.nets),
+			shy: shy(c) && filtering != wire.EndpointIndependent,
+		})
 	}
 	slices.SortStableFunc(list, func(a, b target) int {
-		return cmp.Compare(rank(a, self.nets, behindOurs), rank(b, self.nets, behindOurs))
+		return cmp.Compare(rank(a, behindOurs), rank(b, behindOurs))
 	})
 	return list[:min(len(list), maxTargets)]
 }
@@ -108,10 +112,10 @@ func shy(c wire.Candidate) bool {
 
 // rank orders candidates by how likely and how good the path would be. The
 // first ones are probed some milliseconds earlier, no more.
-func rank(t target, nets []netip.Prefix, behindOurs bool) int {
+func rank(t target, behindOurs bool) int {
 	private := t.addr.Addr().IsPrivate()
 	switch {
-	case onLink(t.addr.Addr(), nets):
+	case t.onLink:
 		return 0
 	case t.kind == wire.Host && !private, t.kind == wire.Mapped:
 		return 1

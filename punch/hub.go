@@ -20,7 +20,7 @@ const (
 // hub is our session with the relay: over UDP where that gets through, over a
 // WebSocket where it does not. The loop owns it.
 //
-//	       0 ms HELLO by UDP ──────────── WELCOME ──► relay, and no TLS
+//	       0 ms HELLO by UDP ────────── CHALLENGE ──► relay, and no TLS
 //	set ─┤                                   ▲ │
 //	       250 ms dial TLS ── open ──► tls ──┘ └─ no answer ──► dial TLS at once
 type hub struct {

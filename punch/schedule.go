@@ -8,7 +8,7 @@ import (
 
 // The schedule of one attempt (times from its start, or from the peer's answer).
 const (
-	pacing      = 5 * time.Millisecond   // between candidates
+	pacing      = 5 * time.Millisecond   // between candidates beyond our own subnets
 	aloneSlack  = 300 * time.Millisecond // without a relay: for a session with one, or for the peer to begin by itself
 	metSlack    = 2 * time.Millisecond   // for the peer to take a CONNECT and send
 	attemptSpan = 4 * time.Second        // the last probe, and time for its answer
@@ -56,8 +56,9 @@ type attempt struct {
 // probing is one candidate's part of an attempt.
 type probing struct {
 	target
-	base   time.Time // when full-TTL probing starts
-	opened bool      // the opener was sent, or none is wanted
+	slot   time.Duration // after the first of the attempt
+	base   time.Time     // when full-TTL probing starts
+	opened bool          // the opener was sent, or none is wanted
 	openAt time.Time
 	step   int // next index into backoff
 	done   bool
@@ -77,13 +78,30 @@ func newAttempt(now time.Time, why string, initiate bool, list []target, patienc
 // add puts a target into the schedule. Shy ones wait for the peer's answer, or
 // for patience: the time until it must have heard of us.
 func (a *attempt) add(now time.Time, t target, patience time.Duration) {
-	at := now.Add(time.Duration(len(a.probes)) * pacing)
-	p := &probing{target: t, base: at, openAt: at, opened: true}
+	p := &probing{target: t, slot: a.slot(t), opened: true}
+	p.base = now.Add(p.slot)
+	p.openAt = p.base
 	if t.shy && a.initiate && a.answered.IsZero() {
 		p.opened = false
-		p.base = at.Add(patience)
+		p.base = p.base.Add(patience)
 	}
 	a.probes = append(a.probes, p)
+}
+
+// slot spaces out what leaves our subnets. What stays in them costs the way out no
+// time, and must take none: in a home that numbers its hosts as the peer's does, it
+// is nobody's address.
+func (a *attempt) slot(t target) time.Duration {
+	if t.onLink {
+		return 0
+	}
+	var slot time.Duration
+	for _, p := range a.probes {
+		if !p.onLink {
+			slot += pacing
+		}
+	}
+	return slot
 }
 
 // answer notes that the peer is probing too: its NAT is open for us now.
@@ -93,9 +111,9 @@ func (a *attempt) answer(now time.Time) {
 	}
 	a.answered, a.calling = now, false
 	a.end = now.Add(attemptSpan)
-	for i, p := range a.probes {
+	for _, p := range a.probes {
 		if !p.done {
-			p.restart(now.Add(time.Duration(i) * pacing))
+			p.restart(now.Add(p.slot))
 		}
 	}
 }
@@ -103,9 +121,9 @@ func (a *attempt) answer(now time.Time) {
 // hold has the shy targets that were only opened so far wait until then: a CONNECT
 // is on its way only now.
 func (a *attempt) hold(now time.Time, patience time.Duration) {
-	for i, p := range a.probes {
+	for _, p := range a.probes {
 		if p.shy && a.answered.IsZero() && p.step == 0 && !p.done {
-			p.base = now.Add(patience + time.Duration(i)*pacing)
+			p.base = now.Add(patience + p.slot)
 		}
 	}
 }

@@ -21,10 +21,12 @@ type ClientConfig struct {
 // by WebSocket. It is pure: times and datagrams are passed in, what is to be sent
 // is passed out. It is not safe for concurrent use.
 //
-//	Start ─► searching ── WELCOME ──► resting ── 22 s, RESET, Kick ──► checking
-//	             ▲                       ▲                               │   │
-//	             │                       └──────────── WELCOME ──────────┘   │
-//	             └────────────────────── Lost ◄──────── no answer ───────────┘
+// It counts as bound from the CHALLENGE on, as the relay does from the ANSWER: what
+// leaves after that comes after it. So the first data goes one round trip earlier.
+//
+//	Start ─► searching ── CHALLENGE ──► checking ── WELCOME ──► resting
+//	             ▲                       │    ▲                    │
+//	             └── Lost ◄─ no answer ──┘    └─ 22 s, RESET, Kick ┘
 type Client struct {
 	config ClientConfig
 	relay  netip.AddrPort
@@ -44,7 +46,7 @@ const (
 	idle      state = iota // before Start
 	searching              // not bound; HELLOs at growing gaps
 	resting                // bound; the next HELLO is the keepalive
-	checking               // bound; a HELLO waits for its answer
+	checking               // bound; a HELLO, or the ANSWER, waits for its answer
 )
 
 // NewClient returns a client that does nothing before Start.
@@ -81,7 +83,7 @@ func (c *Client) Addr() netip.AddrPort { return c.relay }
 // Bound reports whether the relay is believed to forward for us.
 func (c *Client) Bound() bool { return c.state >= resting }
 
-// Epoch returns what data has to carry in its header; 0 before the first WELCOME.
+// Epoch returns what data has to carry in its header; 0 before it is bound.
 func (c *Client) Epoch() uint16 { return c.epoch }
 
 // NextTimer returns when Step has to be called next; zero means never.
@@ -104,8 +106,9 @@ func (c *Client) Step(now time.Time) (send [][]byte, event Event) {
 }
 
 // Receive handles a relay message other than data that came from an address
-// (zero: by the WebSocket). It returns what to send, and [Bound] for a WELCOME.
-// What is not authentic, not asked for or not from our relay is ignored.
+// (zero: by the WebSocket). It returns what to send, and then [Bound] for a WELCOME,
+// or for a CHALLENGE that makes it so. What is not authentic, not asked for or not
+// from our relay is ignored.
 func (c *Client) Receive(now time.Time, b []byte, from netip.AddrPort) (send [][]byte, event Event) {
 	if c.state == idle || from != c.relay {
 		return nil, nil
@@ -119,7 +122,7 @@ func (c *Client) Receive(now time.Time, b []byte, from netip.AddrPort) (send [][
 	}
 	switch m.Type {
 	case wire.Challenge:
-		return c.answer(now, m), nil
+		return c.answer(now, m)
 	case wire.Welcome:
 		return nil, c.welcome(now, m)
 	}
@@ -139,15 +142,22 @@ func (c *Client) reset(now time.Time) (send [][]byte) {
 	return [][]byte{c.newHello(now)}
 }
 
-func (c *Client) answer(now time.Time, m *wire.Session) (send [][]byte) {
-	if !c.asked.answer(now, m.Nonce) {
-		return nil
+func (c *Client) answer(now time.Time, m *wire.Session) (send [][]byte, event Event) {
+	asked, ok := c.asked.answer(now, m.Nonce)
+	if !ok {
+		return nil, nil
+	}
+	if c.state == searching {
+		c.rtt = now.Sub(asked)
+		gaps := c.retryGaps()
+		c.enter(checking, gaps[1:])
+		c.next = now.Add(gaps[0])
 	}
 	return [][]byte{wire.AppendSession(nil, &wire.Session{
 		Header: wire.Header{Type: wire.Answer, Epoch: m.Epoch, ID: c.config.ID},
 		Nonce:  m.Nonce,
 		Cookie: m.Cookie,
-	}, c.config.Key)}
+	}, c.config.Key)}, c.bound(now, asked, m)
 }
 
 func (c *Client) welcome(now time.Time, m *wire.Session) Event {
@@ -155,9 +165,14 @@ func (c *Client) welcome(now time.Time, m *wire.Session) Event {
 	if !ok {
 		return nil
 	}
-	c.rtt, c.epoch = now.Sub(sent), m.Epoch
 	c.enter(resting, nil)
 	c.next = now.Add(keepalive)
+	return c.bound(now, sent, m)
+}
+
+// bound takes over what the relay's answer to a message says.
+func (c *Client) bound(now, sent time.Time, m *wire.Session) Event {
+	c.rtt, c.epoch = now.Sub(sent), m.Epoch
 	return Bound{Observed: m.Observed, RTT: c.rtt, HubTime: time.UnixMilli(m.Time), Epoch: m.Epoch}
 }
 

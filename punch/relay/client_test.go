@@ -79,6 +79,30 @@ func TestKick(t *testing.T) {
 	}
 }
 
+// What follows the ANSWER is forwarded: nobody has to wait for the WELCOME.
+func TestDataBehindAnswer(t *testing.T) {
+	h := newTestHandler(nil)
+	bindAt(t, start, h, bob, hotel)
+	c := newMember(alice)
+	challenge := h.handle(start, atHome, c.Start(start, relayAddrs[0])[0]).reply
+	later := start.Add(30 * ms)
+	send, event := c.Receive(later, challenge, c.Addr())
+	if want := (Bound{Observed: home, RTT: 30 * ms, HubTime: start, Epoch: 7}); !c.Bound() || !sameBound(event, want) {
+		t.Fatalf("event %v, want %v", event, want)
+	}
+	h.handle(later, atHome, send[0])
+	if v := h.handle(later, atHome, data(c.Epoch(), bob, "x")); v.action != forwardIt {
+		t.Errorf("data behind the ANSWER got %+v, want it forwarded", v)
+	}
+
+	t.Log("without a WELCOME it asks four times in a second, and knows that it was wrong")
+	got, lost := hellos(c, start, nil, 2*time.Second)
+	want := []time.Duration{280 * ms, 530 * ms, 780 * ms, 1030 * ms}
+	if !slices.Equal(got, want) || lost != 1030*ms || c.Bound() {
+		t.Errorf("hellos at %v, lost at %v, bound %v; want %v, lost at 1.03s, not bound", got, lost, c.Bound(), want)
+	}
+}
+
 // A session must hold however long the way is, as long as answers come at all.
 func TestSlowPath(t *testing.T) {
 	const oneWay = 700 * ms
@@ -165,8 +189,8 @@ func TestRelayRestart(t *testing.T) {
 	now := start.Add(time.Second)
 	v := h.handle(now, atHome, data(c.Epoch(), bob, "x"))
 	send, _ := c.Receive(now, v.reply, c.Addr())
-	if events := talk(t, now, h, c, home, send); len(events) != 1 || c.Epoch() != 8 {
-		t.Errorf("events = %v, epoch %d; want bound with epoch 8", events, c.Epoch())
+	if events := talk(t, now, h, c, home, send); len(events) != 2 || c.Epoch() != 8 {
+		t.Errorf("events = %v, epoch %d; want bound twice with epoch 8", events, c.Epoch())
 	}
 }
 

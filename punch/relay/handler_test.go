@@ -17,11 +17,11 @@ func TestHandshake(t *testing.T) {
 	h := newTestHandler(seen.observe)
 	c := newMember(alice)
 
-	t.Log("a HELLO from a new source is challenged, and the answer binds")
+	t.Log("a HELLO from a new source is challenged, and the answer binds: both are news")
 	events := talk(t, start, h, c, home, c.Start(start, relayAddrs[0]))
 	want := Bound{Observed: home, HubTime: start, Epoch: 7}
-	if len(events) != 1 || !sameBound(events[0], want) {
-		t.Fatalf("events = %v, want %v", events, want)
+	if len(events) != 2 || !sameBound(events[0], want) || !sameBound(events[1], want) {
+		t.Fatalf("events = %v, want %v twice", events, want)
 	}
 	if got := seen.take(); !slices.Equal(got, []sighting{{alice, home, UDP}}) {
 		t.Errorf("observed = %v", got)
@@ -39,7 +39,7 @@ func TestHandshake(t *testing.T) {
 
 	t.Log("from another source it has to be proven anew, then the session moves")
 	events = talk(t, later, h, c, hotel, c.Kick(later))
-	if len(events) != 1 || events[0].(Bound).Observed != hotel {
+	if len(events) != 2 || events[0].(Bound).Observed != hotel {
 		t.Fatalf("events = %v, want bound at %v", events, hotel)
 	}
 	if got := seen.take(); !slices.Equal(got, []sighting{{alice, hotel, UDP}}) {

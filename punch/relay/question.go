@@ -32,15 +32,15 @@ func (q *questions) add(now time.Time) uint64 {
 	return nonce
 }
 
-// answer notes that a CHALLENGE is answered now. It reports false if there was no
-// such question, or its CHALLENGE was answered before.
-func (q questions) answer(now time.Time, nonce uint64) bool {
+// answer notes that a CHALLENGE is answered now, and returns when its HELLO left. It
+// reports false if there was none, or its CHALLENGE was answered before.
+func (q questions) answer(now time.Time, nonce uint64) (sent time.Time, ok bool) {
 	i := q.index(nonce)
 	if i < 0 || q[i].answered {
-		return false
+		return time.Time{}, false
 	}
-	q[i].sent, q[i].answered = now, true
-	return true
+	sent, q[i].sent, q[i].answered = q[i].sent, now, true
+	return sent, true
 }
 
 // settle forgets a question that had its WELCOME, and all older ones: what

@@ -113,11 +113,12 @@ func (e *udpEnd) bind(t testing.TB, relay netip.AddrPort) Bound {
 		e.write(t, b, relay)
 	}
 	for {
-		more, event := e.client.Receive(time.Now(), e.receive(t), relay)
+		m := e.receive(t)
+		more, event := e.client.Receive(time.Now(), m, relay)
 		for _, b := range more {
 			e.write(t, b, relay)
 		}
-		if b, ok := event.(Bound); ok {
+		if b, ok := event.(Bound); ok && m[1] == byte(wire.Welcome) {
 			return b
 		}
 	}

@@ -65,8 +65,8 @@
 //	  |         from the control)   |   source already bound to this id?
 //	  | --------------------------> |     yes: WELCOME at once (this is the keepalive)
 //	  | <------------- CHALLENGE    |     no:  a cookie, a MAC over the source address
-//	  | ANSWER (the cookie) ------> |
-//	  | <--------------- WELCOME    |   bound; observed = the source address seen
+//	  | ANSWER (the cookie) ------> |   bound: DATA may follow the ANSWER at once
+//	  | <--------------- WELCOME    |   observed = the source address seen
 //
 // RESET is a bare header: "this source is bound to nothing here". It is a hint
 // to say HELLO again, never an order.
