@@ -99,6 +99,7 @@ func TestTrace(t *testing.T) {
 	}
 
 	alice(seen(-500, true, a, hub, relay(probe))) // nobody is there yet
+	bob(seen(-30, true, b, a, probe))             // dies on its way
 	alice(seen(0, true, a, hub, relay(ping)))
 	bob(seen(22, false, hub, b, relay(ping)))
 	bob(seen(22, true, b, hub, relay(ping)))
@@ -121,8 +122,8 @@ func TestTrace(t *testing.T) {
 	if got := tr.toTalk(); got != 44*time.Millisecond {
 		t.Errorf("talked after %v, want 44 ms", got)
 	}
-	if probes, late, signals := tr.spent(); probes != 2 || late != 1 || signals != 1 {
-		t.Errorf("spent %d probes, %d of them late, and %d signals, want 2, 1, 1", probes, late, signals)
+	if probes, late, signals := tr.spent(); probes != 3 || late != 1 || signals != 1 {
+		t.Errorf("spent %d probes, %d of them late, and %d signals, want 3, 1, 1", probes, late, signals)
 	}
 }
 

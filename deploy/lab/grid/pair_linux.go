@@ -108,8 +108,8 @@ func hubUDP() string {
 	return strings.Join(addrs, ",")
 }
 
-// meet starts the hub and alice, who pings bob's address until the end, and then
-// bob.
+// meet starts the hub and alice, and then bob. Each pings the other's address until
+// the end: so whoever has a way first has something to send.
 func (p *pair) meet(ctx context.Context, r *result) error {
 	if err := p.hub.Start(ctx, "--public", mesh.HubAddr.String(), "--udp", hubUDP()); err != nil {
 		return err
@@ -117,18 +117,18 @@ func (p *pair) meet(ctx context.Context, r *result) error {
 	if err := p.join(ctx, p.alice); err != nil {
 		return err
 	}
-	bob, err := p.addressOfNext(ctx)
+	alice, err := p.overlay(ctx)
 	if err != nil {
 		return err
 	}
-	ping := p.alice.Host.Command(ctx, "ping", "-q", "-i", fmt.Sprint(pingEvery.Seconds()), "-s", fmt.Sprint(pingSize), bob.String())
-	if err := ping.Start(); err != nil {
-		return fmt.Errorf("ping: %w", err)
+	bob := alice.Next() // members get addresses in turn
+	for from, to := range map[*mesh.Agent]netip.Addr{p.alice: bob, p.bob: alice} {
+		stop, err := keepPinging(ctx, from, to)
+		if err != nil {
+			return err
+		}
+		defer stop()
 	}
-	defer func() {
-		ping.Process.Kill()
-		ping.Wait()
-	}()
 	if err := p.join(ctx, p.bob); err != nil {
 		return err
 	}
@@ -158,14 +158,25 @@ func (p *pair) join(ctx context.Context, a *mesh.Agent) error {
 	return err
 }
 
-// addressOfNext is the address that the next member gets: the one after alice's.
-func (p *pair) addressOfNext(ctx context.Context) (netip.Addr, error) {
+// overlay is alice's address in the mesh.
+func (p *pair) overlay(ctx context.Context) (netip.Addr, error) {
 	out, err := p.alice.Command(ctx, "ip", "-4")
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	addr, err := netip.ParseAddr(out)
-	return addr.Next(), err
+	return netip.ParseAddr(out)
+}
+
+// keepPinging has a host ping an address, which need not be there yet, until stopped.
+func keepPinging(ctx context.Context, from *mesh.Agent, to netip.Addr) (stop func(), err error) {
+	ping := from.Host.Command(ctx, "ping", "-q", "-i", fmt.Sprint(pingEvery.Seconds()), "-s", fmt.Sprint(pingSize), to.String())
+	if err := ping.Start(); err != nil {
+		return nil, fmt.Errorf("ping: %w", err)
+	}
+	return func() {
+		ping.Process.Kill()
+		ping.Wait()
+	}, nil
 }
 
 // await gives the pair its time: until it is direct, or until its patience ends.

@@ -24,9 +24,8 @@ const preface = `# Every kind of internet access meets every other
 Written by ` + "`make grid`" + `: the real binary in network namespaces, a fresh internet with a fresh hub (two
 addresses, two UDP ports: with one, a NAT that maps by address looks as if it did not) for each pair. Each access is
 10 ms from the core, the hub 1 ms. What is direct is read from bytes that the core counted between the two public
-addresses. The time of a direct pair is from the first packet of one that reached the other by the hub, or was sent
-straight, until WireGuard's packets have arrived straight at both; alice joins first and pings bob all the while, so
-that it includes bob's own start.
+addresses. The time of a direct pair is from the first packet of one that reached the other, by the hub or straight,
+until WireGuard's packets have arrived straight at both. Alice joins first, then bob; each pings the other all the while.
 
 `
 
@@ -122,8 +121,7 @@ const timesHead = `
 `
 
 const timesFoot = `
-The first direct packet is WireGuard's first to arrive straight at either of the two: the other way, it may be that
-nothing is to be sent before. Talk is the time until a ping through the mesh was answered. Probes are the UDP packets, not WireGuard's, that the
+The first direct packet is WireGuard's first to arrive straight at either of the two. Talk is the time until a ping through the mesh was answered. Probes are the UDP packets, not WireGuard's, that the
 two sent to each other's public address until they were direct, both added up; those after 3 s are the most of a
 pair that can't be.
 `

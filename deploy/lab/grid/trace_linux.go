@@ -15,7 +15,7 @@ type trace struct {
 	addrs [2]netip.Addr // alice's, bob's
 
 	mu     sync.Mutex   // guards what follows
-	asked  time.Time    // when one sent the first packet that reached the other by the hub, or went straight
+	asked  time.Time    // when one sent the first packet that reached the other's access, by the hub or straight
 	direct [2]time.Time // first arrival of WireGuard's packets straight, at each
 	talked [2]time.Time // first arrival of a ping or its answer, straight or by the hub's UDP
 	probes []time.Time  // straight packets that are not WireGuard's
@@ -45,13 +45,15 @@ func (t *trace) end(i int) func(lab.Seen) {
 }
 
 func (t *trace) sent(s lab.Seen) {
-	first(&t.asked, s.At)
 	if wire.KindOf(s.Payload) != wire.WireGuard {
 		t.probes = append(t.probes, s.At)
 	}
 }
 
+// arrived takes note of what comes straight. It was sent some time ago; what only
+// opens the sender's NAT, and dies on its way, asks nobody.
 func (t *trace) arrived(i int, s lab.Seen) {
+	first(&t.asked, s.At.Add(-straightOneWay))
 	if wire.KindOf(s.Payload) == wire.WireGuard {
 		first(&t.direct[i], s.At)
 		t.talk(i, s.Payload, s.At)
