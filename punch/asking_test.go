@@ -118,3 +118,21 @@ func (w *world) joins(name string, h home) *agent {
 	a.keeps.Store(true)
 	return a
 }
+
+// By IPv6, too, where two firewalls stand in the way, and IPv4 leads to none.
+func TestAskingBySix(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, first := watchFirst(t)
+		defer w.close()
+		a, b := w.addSix("alice", "2001:db8:a::/64", nattest.Symmetric), w.addSix("bob", "2001:db8:b::/64", nattest.Symmetric)
+		b.keeps.Store(true)
+		time.Sleep(5 * time.Second)
+		asked := time.Now()
+		a.Send(b.key, [][]byte{handshakeOf(typeInitiation)})
+		time.Sleep(time.Second)
+		h := home{nattest.Kind{NATs: []nattest.NAT{nattest.Linux}}} // as far away as one behind a NAT
+		if got, want := first().Sub(asked), h.within(h); first().IsZero() || got > want {
+			t.Errorf("first direct packet after %v, want it within %v", got, want)
+		}
+	})
+}
