@@ -118,6 +118,9 @@ func (p pair) verdict() (why, advice string) {
 func (p pair) crossed() string {
 	if n := len(p.path.Attempts); n > 0 && p.path.Attempts[n-1].Strategy != "" {
 		a := p.path.Attempts[n-1]
+		if a.Strategy == punch.NewSockets {
+			return ", by new ports: a gateway on the way holds the usual ones for its own, for a while"
+		}
 		return fmt.Sprintf(", across a symmetric NAT (%s, %d probes)", a.Strategy, a.Spent)
 	}
 	return ""

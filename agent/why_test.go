@@ -19,6 +19,7 @@ func TestVerdict(t *testing.T) {
 	heard := []punch.Tried{{Addr: addrPort("203.0.113.7:7"), Probes: 8, Heard: true}}
 	failed := []punch.Attempt{{Verdict: "no reply from 1 address", Tried: unheard}}
 	searched := []punch.Attempt{{Verdict: "no reply from 1 address", Tried: unheard, Strategy: "birthday", Spent: 1200, Sockets: 1}}
+	renewed := []punch.Attempt{{Verdict: "direct by 203.0.113.7:9", Strategy: punch.NewSockets, Spent: 1, Sockets: 1}}
 
 	for _, tt := range []struct {
 		name        string
@@ -31,6 +32,7 @@ func TestVerdict(t *testing.T) {
 		{"in the LAN", home, home, punch.ViaRelay, punch.PeerStatus{Path: punch.ViaDirect, Class: "lan"}, "within the same network", ""},
 		{"found by a search", home, random, punch.ViaRelay, punch.PeerStatus{Path: punch.ViaDirect, Attempts: searched},
 			"across a symmetric NAT (birthday, 1200 probes)", ""},
+		{"by new ports", home, home, punch.ViaRelay, punch.PeerStatus{Path: punch.ViaDirect, Attempts: renewed}, "by new ports", ""},
 		{"hub away", home, home, punch.ViaNone, punch.PeerStatus{}, "relay is not reached", "meshd netcheck"},
 		{"hub away, a member relays", random, random, punch.ViaNone, punch.PeerStatus{Path: punch.ViaRelay, Relay: "attic", Attempts: failed},
 			"and each picks it at random", "UPnP"},

@@ -174,6 +174,9 @@ func (p *path) settle() {
 // adopt makes l the route in use.
 func (p *path) adopt(now time.Time, l *leg, confirmed bool) {
 	l.better = 0
+	if p.cur != nil && p.cur.socket != l.socket {
+		p.left = p.cur.socket
+	}
 	if confirmed && !(p.cur == l && p.confirmed) {
 		p.since, p.reason = now, "pong"
 	}

@@ -41,6 +41,10 @@
 // and bounded (see budget). The socket that is found carries that peer's packets
 // from then on.
 //
+// Two NATs that need none of this may be barred by what they remember of packets
+// that they did not let in. Then new sockets are opened at both ends, and left again
+// for the usual ones minutes later.
+//
 // Peers relay for one another, where they are reachable for anyone and both ends
 // let them (see [Relaying]). The relay of a pair is then a peer that both have a
 // direct path to, if it is quicker than the hub by a fifth, or if the hub is gone.

@@ -14,6 +14,7 @@ type strategy uint8
 
 const (
 	plain       strategy = iota // simultaneous opening only
+	fresh                       // the same between new sockets, see planFor
 	predict                     // one NAT is hard, and its next ports are known beforehand
 	predictBoth                 // both are, and both have known ports
 	birthday                    // one is, and takes ports at random
@@ -21,7 +22,7 @@ const (
 
 // String returns the word used in status; none for plain.
 func (s strategy) String() string {
-	return [...]string{"", "predicted", "predicted both", "birthday"}[s]
+	return [...]string{"", NewSockets, "predicted", "predicted both", "birthday"}[s]
 }
 
 // Sizes of a search. The probability that M ports, probed of S, meet one of N
@@ -37,6 +38,7 @@ const (
 	maxRate            = 300  // 9000 entries in a table that keeps each for 30 s
 	maxSearch          = 12 * time.Second
 
+	freshSockets      = 1
 	preservingSockets = 4  // if another host has the port, the next one will do
 	sequentialSockets = 16 // opened in one moment, with those of others in between
 	predictedPorts    = 50 // probed at most
@@ -79,9 +81,16 @@ func difficultyOf(n wire.NAT) difficulty {
 // begin, the one with the lower key does. Two NATs that map by destination, one
 // of them at random, are left to the relay: no number of probes that may be
 // spent would find a path.
+//
+// Two easy ones have no need of all this, but for one trap. A packet that a Linux
+// gateway does not let in may be taken for the gateway's own: then the pair of
+// ports is lost for as long as packets come. After a gateway has forgotten its
+// mappings they do. New sockets at both ends are not caught in it.
 func planFor(self, peer wire.NAT, lower bool) plan {
 	mine, its := difficultyOf(self), difficultyOf(peer)
 	switch {
+	case mine == easy && its == easy:
+		return plan{strategy: fresh, seeks: lower, sockets: freshSockets}
 	case mine == easy && its == predictable:
 		return plan{strategy: predict, seeks: true}
 	case mine == predictable && its == easy:

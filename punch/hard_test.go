@@ -39,7 +39,8 @@ func TestPlan(t *testing.T) {
 		sockets  int
 		probes   int
 	}{
-		{"easy with easy", natEasy, natEasy, true, plain, false, 0, 0},
+		{"easy with easy, lower", natEasy, natEasy, true, fresh, true, 1, 0},
+		{"easy with easy, higher", natEasy, natEasy, false, fresh, false, 1, 0},
 		{"unknown with random", wire.NAT{}, natRandom, true, plain, false, 0, 0},
 		{"easy with one that is being looked at", natEasy, wire.NAT{Mapping: wire.AddressPortDependent}, true, plain, false, 0, 0},
 		{"easy with preserving", natEasy, natPreserving, false, predict, true, 0, 0},

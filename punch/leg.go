@@ -42,6 +42,9 @@ func (l *leg) beats(cur *leg) bool {
 	if l.tier != cur.tier {
 		return l.tier < cur.tier
 	}
+	if l.socket.extra() != cur.socket.extra() {
+		return cur.socket.extra() // the usual socket will do, after all
+	}
 	mine, its := l.rtt.estimate(), cur.rtt.estimate()
 	if float64(mine) > betterRatio*float64(its) || its-mine < betterBy {
 		l.better = 0

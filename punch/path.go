@@ -65,6 +65,8 @@ type path struct {
 	sockets []socketID // opened for this path and not closed
 	seekAt  time.Time  // when the running attempt turns to a search; zero: not
 	asked   time.Time  // a user measured the path
+	left    socketID   // was used before cur's
+	homed   time.Time  // last try to go back from new sockets to the usual ones
 	budget  budget     // of birthday searches
 	rate    int        // of their probes, a second; below 0: none are made
 	wide    bool       // the peer's port block is not believed
@@ -316,6 +318,7 @@ func (p *path) jitter(d time.Duration) time.Duration { return time.Duration(p.ra
 // run does what is due.
 func (p *path) run(now time.Time) {
 	p.runStart(now)
+	p.runHome(now)
 	p.runSearch(now)
 	p.runAttempt(now)
 	p.runWatch(now)
@@ -400,6 +403,7 @@ func (p *path) deadline() time.Time {
 		d = earlier(d, p.search.deadline())
 	}
 	d = earlier(d, p.tidyAt())
+	d = earlier(d, p.homeAt())
 	if p.cur != nil && !p.asleep {
 		d = earlier(d, p.watch.deadline())
 	}

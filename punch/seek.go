@@ -13,10 +13,14 @@ import (
 const (
 	predictAfter  = 100 * time.Millisecond // and two round trips by relay: enough for a plain path to show
 	birthdayAfter = 400 * time.Millisecond // at least, for it costs more
+	freshAfter    = time.Second            // … for mostly a plain path shows yet
 	clearSpan     = 5 * time.Second        // for both ends to find out about their NATs …
 	clearGap      = 100 * time.Millisecond // … looked at so often
 	turnGap       = time.Second            // between claims of the host's turn
 	extraBeat     = 15 * time.Second       // heartbeat of a path that would be hard to find again
+	homeAfter     = 2 * time.Minute        // no probe leaves by a route that was proven last a minute ago; gateways forget within 30 s
+	homeAgain     = 10 * time.Minute       // should it fail
+	leaveAfter    = time.Second            // from another way to the end of a socket that was used
 	hopelessSpan  = 3 * time.Second        // of an attempt that can hardly succeed
 )
 
@@ -64,8 +68,11 @@ func (p *path) met(now time.Time) {
 		p.try.met = now
 		after := predictAfter + 2*p.relay.rtt
 		pl := p.planned()
-		if pl.strategy == birthday {
+		switch pl.strategy {
+		case birthday:
 			after = max(after, birthdayAfter)
+		case fresh:
+			after = max(after, freshAfter)
 		}
 		if pl.seeks || p.unclear() {
 			p.seekAt = now.Add(after)
@@ -154,6 +161,8 @@ func (p *path) beginSearch(now time.Time) {
 	s := p.search
 	p.try.strategy = s.strategy
 	switch sequential := s.selfNAT.Allocation == wire.Sequential; {
+	case s.strategy == fresh:
+		p.out = append(p.out, openSockets{n: s.plan.sockets})
 	case s.seeks && s.strategy != predictBoth:
 		s.call(now)
 	case s.seeks && sequential:
@@ -195,8 +204,11 @@ func (p *path) takeSeek(now time.Time, m *wire.Message) {
 		p.endSearch(now, "started over")
 	}
 	s := &search{plan: pl, id: m.TxID, aims: []netip.AddrPort{to}}
-	if pl.strategy == predictBoth {
+	switch pl.strategy {
+	case predictBoth:
 		s.aims = aimsAt(to.Addr(), predicted(m.NAT, m.Samples))
+	case fresh:
+		s.aims = aimsAt(to.Addr(), m.Samples)
 	}
 	p.claim(now, s)
 }
@@ -225,6 +237,10 @@ func (p *path) takeReady(now time.Time, m *wire.Message) {
 		s.aims = aimsAt(host, pl.draw(p.rand, pl.probesAt(p.rate)))
 		s.linesFrom(socket4)
 		s.probe(now, p.rate)
+	case fresh:
+		s.aims = aimsAt(host, m.Samples)
+		s.pairLines()
+		s.probe(now, p.rate)
 	case predict:
 		s.aims = aimsAt(host, predicted(m.NAT, m.Samples))
 		s.linesFrom(socket4)
@@ -250,6 +266,12 @@ func (p *path) takeOpened(now time.Time, ev opened) {
 	case s == nil: // they are closed at the end of the step
 	case len(ev.sockets) == 0 || sequential && !s.seeks && len(ev.sockets) < 3:
 		p.endSearch(now, "no socket to be had")
+	case s.strategy == fresh:
+		s.sockets = ev.sockets
+		s.gaugeWith(now, ev.sockets)
+		if !s.seeks {
+			s.open(now)
+		}
 	case !s.seeks:
 		p.hold(now, ev)
 	case len(s.aims) > 0:
@@ -350,10 +372,13 @@ func (p *path) endSearch(now time.Time, why string) {
 	p.search = nil
 	p.try.spent += s.spent
 	p.try.opened += len(s.sockets) + len(s.gauges)
-	p.try.outcome = why
-	p.try.end = now.Add(attemptSpan)
-	if why != "" {
-		p.try.end = now
+	switch {
+	case why == "":
+		p.try.outcome, p.try.end = "", now.Add(attemptSpan)
+	case s.strategy == fresh: // the plain probes go on, and judge
+		p.try.strategy = plain
+	default:
+		p.try.outcome, p.try.end = why, now
 	}
 	if s.strategy != birthday {
 		return
@@ -390,10 +415,14 @@ func (p *path) keeps(now time.Time, id socketID) bool {
 	case p.search != nil && p.search.holds(id), p.cur != nil && p.cur.socket == id:
 		return true
 	case p.healthy():
-		return false
+		return id == p.left && now.Before(p.leftUntil())
 	}
 	return now.Before(p.keptUntil(id))
 }
+
+// leftUntil is when the socket that was in use before is closed: the peer may send
+// there yet.
+func (p *path) leftUntil() time.Time { return p.since.Add(leaveAfter) }
 
 func (p *path) keptUntil(id socketID) time.Time {
 	var until time.Time
@@ -437,10 +466,38 @@ func (p *path) forget(id socketID) {
 // tidyAt is when a socket that worked once is given up; zero: there is none.
 func (p *path) tidyAt() time.Time {
 	var d time.Time
-	if p.search == nil && p.cur == nil {
+	switch {
+	case p.search == nil && p.cur == nil:
 		for _, id := range p.sockets {
 			d = earlier(d, p.keptUntil(id))
 		}
+	case p.healthy() && p.left != p.cur.socket && slices.Contains(p.sockets, p.left):
+		d = p.leftUntil()
 	}
 	return d
+}
+
+// astray reports whether new sockets carry where the usual ones should.
+func (p *path) astray() bool {
+	return p.healthy() && p.cur.socket.extra() && p.planned().strategy == fresh
+}
+
+// homeAt is when to try again whether the usual sockets do; zero: not.
+func (p *path) homeAt() time.Time {
+	switch {
+	case !p.lower || p.try != nil || !p.astray():
+		return time.Time{}
+	case p.homed.Before(p.since):
+		return p.since.Add(homeAfter)
+	}
+	return p.homed.Add(homeAgain)
+}
+
+// runHome leaves new sockets for the usual ones. These carry more: the tunnel
+// reads them in large batches.
+func (p *path) runHome(now time.Time) {
+	if at := p.homeAt(); !at.IsZero() && !now.Before(at) {
+		p.homed = now
+		p.begin(now, "back to the usual ports", true)
+	}
 }

@@ -64,6 +64,10 @@ type PeerStatus struct {
 	Attempts []Attempt      // the last ones, oldest first
 }
 
+// NewSockets is the strategy of an attempt that left the usual ports, for a gateway
+// held them for its own.
+const NewSockets = "new sockets"
+
 // Attempt is the record of one try to reach a peer directly.
 type Attempt struct {
 	At      time.Time
@@ -72,8 +76,8 @@ type Attempt struct {
 	Tried   []Tried
 	Verdict string
 
-	// Of a search for a path through a hard NAT, if there was one.
-	Strategy string // "predicted", "predicted both" or "birthday"
+	// Of a search for a path that the usual ports don't give, if there was one.
+	Strategy string // NewSockets, or through a hard NAT "predicted", "predicted both" or "birthday"
 	Spent    int    // probes sent for it, beside those in Tried
 	Sockets  int    // opened for it here
 }

@@ -65,7 +65,7 @@ func (p *path) runAttempt(now time.Time) {
 		return
 	}
 	p.bound()
-	if p.healthy() {
+	if p.healthy() && !p.astray() {
 		p.try.calling = false
 	}
 	if p.relay.via != ViaNone && p.try.call(now) {
@@ -115,7 +115,7 @@ func (p *path) finish(now time.Time) {
 		}
 	}
 	p.failures++
-	if p.planned().strategy == plain && !p.hopeless() && p.peer.online {
+	if p.planned().strategy <= fresh && !p.hopeless() && p.peer.online {
 		p.out = append(p.out, lookAround{})
 	}
 	if p.hopeless() {

@@ -78,7 +78,7 @@ type Attempt struct {
 	Took     float64   `json:"took_ms"`
 	Cause    string    `json:"cause"` // what started it
 	Verdict  string    `json:"verdict"`
-	Strategy string    `json:"strategy,omitempty"` // of a search behind a hard NAT: predicted, predicted both, birthday
+	Strategy string    `json:"strategy,omitempty"` // of a search: new sockets, or behind a hard NAT predicted, predicted both, birthday
 	Spent    int       `json:"spent,omitempty"`    // probes sent for that, beside those below
 	Sockets  int       `json:"sockets,omitempty"`  // opened for it here
 	Tried    []Tried   `json:"tried"`

@@ -129,6 +129,30 @@ func TestGatewayRebootsUnderTraffic(t *testing.T) {
 	}
 }
 
+// TestRebootAmongGatewaysThatTakePackets: what comes from a new mapping finds no flow
+// at a gateway that accepts, and takes the ports from the flow that would let it in.
+func TestRebootAmongGatewaysThatTakePackets(t *testing.T) {
+	for name, far := range map[string]lab.Gateway{
+		"the far one accepts":     {Input: "accept"},
+		"the far one draws ports": {Translate: []nattest.NAT{nattest.PortRestricted}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			_, site, alice, bob := s.homes(lab.Gateway{Input: "accept"}, far)
+			s.join(alice, bob)
+			s.direct(alice, bob)
+			stream := s.stream(alice, bob)
+			t.Log("The far gateway reboots, and the near one takes for its own what comes then.")
+			must(t, site.ForgetMappings())
+			start := time.Now()
+			s.carries(alice, bob, between)
+			t.Logf("direct within %v", time.Since(start).Round(time.Millisecond))
+			s.direct(alice, bob)
+			stream.bears("mappings lost")
+		})
+	}
+}
+
 // ownerOpens makes the gateway send what nobody asked for to a host.
 const ownerOpens = `
 add rule ip gateway forward ct status dnat accept
