@@ -18,7 +18,9 @@
 // The descriptor never blocks. System calls on it are made without telling the
 // scheduler of Go, which a call that takes a microsecond does not deserve; only
 // when there is nothing to read does the goroutine wait, in the netpoller. Reading
-// goes on until the kernel has nothing more, and yields before it begins anew.
+// goes on until the kernel has nothing more, and yields before it begins anew: to
+// other goroutines, and where small packets come in crowds, or were written in one,
+// to other programs.
 //
 // # What the kernel can't
 //

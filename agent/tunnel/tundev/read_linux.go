@@ -36,11 +36,14 @@ func (r *reader) init() {
 // ReadFrames waits until the kernel has a packet, and takes what it has without
 // waiting, up to len(frames). Each frame is a virtio header and a packet (see
 // [vnet.Segments]) in a buffer of the device's; they are the caller's to write to
-// until the next call. It lets other goroutines run first. After Close, or when
-// the interface is gone: os.ErrClosed.
+// until the next call. It lets other goroutines run first, and after many small
+// packets other programs. After Close, or when the interface is gone: os.ErrClosed.
 func (d *Device) ReadFrames(frames [][]byte) (int, error) {
-	runtime.Gosched()
 	r := &d.reader
+	if r.n >= crowd {
+		yield()
+	}
+	runtime.Gosched()
 	r.into, r.n, r.used, r.errno = frames, 0, 0, 0
 	if err := d.raw.Read(r.try); err != nil {
 		return 0, os.ErrClosed

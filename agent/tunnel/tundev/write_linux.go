@@ -46,6 +46,9 @@ func (w *writer) writeFrame(frame [][]byte) error {
 	case err != nil:
 		return os.ErrClosed
 	case w.errno == 0:
+		if len(frame) > crowd && vnet.IsUDP(frame[0]) {
+			yield() // to who is to read them before more come
+		}
 		return nil
 	case w.errno == unix.EINVAL && vnet.IsSuper(frame[0]):
 		w.d.refuse(frame[0])
