@@ -154,10 +154,12 @@ func (h *Host) kill() {
 
 // Command makes a command that runs inside the host when started, and is killed
 // when the context ends: the whole process group, since nsenter waits for the
-// one that entered.
+// one that entered. It is a session of its own, as Linux may share processor time
+// out by sessions (sched_autogroup_enabled): what runs on one host must not count
+// against what runs on another.
 func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "nsenter", append(h.enter(), append([]string{"--", name}, args...)...)...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
 	return cmd

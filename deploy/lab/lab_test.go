@@ -92,7 +92,7 @@ func TestTranslatorsCarryUDPAndTCPAndPing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	addr := netip.MustParseAddr("203.0.113.1")
 	server, err := l.Public("server", Delay{}, addr)
