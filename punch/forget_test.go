@@ -46,3 +46,50 @@ func TestForgottenMappings(t *testing.T) {
 		}
 	}
 }
+
+// TestForgottenMappingsUnderSparseTraffic is the same for pings so seldom that who
+// answers them has long ceased to wait when the next is due. One ping gets lost at
+// most: silence is two intervals, and mostly less.
+func TestForgottenMappingsUnderSparseTraffic(t *testing.T) {
+	for name, who := range map[string][]int{"pinging": {0}, "answering": {1}, "both": {0, 1}} {
+		for _, every := range []time.Duration{700 * time.Millisecond, time.Second, 2 * time.Second, 5 * time.Second} {
+			t.Run(fmt.Sprintf("%s, pings every %v", name, every), func(t *testing.T) {
+				story(t, func(t *testing.T, w *world) {
+					a, b := directPair(t, w, nattest.PortRestricted, nattest.PortRestricted)
+					b.echo = true
+					done := make(chan struct{})
+					end := make(chan struct{})
+					go func() {
+						defer close(done)
+						for n := uint64(0); ; n++ {
+							a.send(b, n)
+							select {
+							case <-time.After(every):
+							case <-end:
+								return
+							}
+						}
+					}()
+					var worst time.Duration
+					for phase := range 16 {
+						w.awaitDirect(a, b, 20*time.Second)
+						time.Sleep(15*time.Second + every*time.Duration(phase)/16)
+						a.forget()
+						from := time.Now()
+						for _, i := range who {
+							w.agents[i].sites[0].Reboot()
+						}
+						time.Sleep(6 * every)
+						worst = max(worst, a.silence(from, time.Now()))
+					}
+					t.Logf("silent for %v at worst", worst)
+					if worst > 2*every+100*time.Millisecond {
+						t.Errorf("silent for %v, want two intervals", worst)
+					}
+					close(end)
+					<-done
+				})
+			})
+		}
+	}
+}

@@ -36,6 +36,7 @@ type watch struct {
 	rest     *rest         // … unless it was learnt to be too long
 	data     time.Time     // last data over the route, either way
 	fed      time.Time     // last data that came over it
+	pause    time.Duration // before that, if data comes seldom: as long again, and more is expected; 0: it is not
 	unproven time.Time     // a sign is waited for since: the first data after the last PONG, or that PONG amid data that comes; zero: none is
 	asked    int           // PINGs since heard, for want of a sign
 	missed   int           // heartbeats without an answer
@@ -108,6 +109,10 @@ func (w *watch) flow(now time.Time, sent, received bool) {
 		return
 	}
 	if received {
+		w.pause = now.Sub(w.fed)
+		if w.fed.IsZero() || w.pause < w.silence() || w.pause > busyFor {
+			w.pause = 0
+		}
 		w.fed = now
 		w.sign(now)
 	}
@@ -147,6 +152,9 @@ func (w *watch) due(now time.Time) order {
 	if !w.suspect.IsZero() {
 		return w.dueSuspect(now)
 	}
+	if at := w.expectAt(); !at.IsZero() && !now.Before(at) {
+		w.unproven, w.pause = now, 0
+	}
 	if at := w.askAt(); !at.IsZero() && !now.Before(at) {
 		if w.asked == 2 {
 			w.doubt(now)
@@ -178,6 +186,16 @@ func (w *watch) dueSuspect(now time.Time) order {
 	return orderNothing
 }
 
+// expectAt is when data should come again that comes at intervals; zero: none does.
+// From then on a sign is waited for. Else who only answers, and that seldom, would
+// not miss the peer's packets before the next heartbeat.
+func (w *watch) expectAt() time.Time {
+	if w.pause == 0 || !w.unproven.IsZero() {
+		return time.Time{}
+	}
+	return w.fed.Add(w.pause)
+}
+
 // askAt is when silence is looked into: at a half, at three quarters, and at
 // the end of what we bear. Zero: nothing is waited for.
 func (w *watch) askAt() time.Time {
@@ -201,5 +219,5 @@ func (w *watch) deadline() time.Time {
 	if !w.suspect.IsZero() {
 		return earlier(w.burstAt(), w.suspect.Add(w.verdict()))
 	}
-	return earlier(w.beatAt, w.askAt())
+	return earlier(earlier(w.beatAt, w.expectAt()), w.askAt())
 }
