@@ -3,6 +3,7 @@
 // in the same run, in turns, because machines are shared and drift.
 //
 //	bench [-json FILE] [-only throughput,relays,times,rest,peers,kernel] [-guest COMMAND] path/to/meshd path/to/wireguard-go
+//	bench -only soak -soak 1h path/to/meshd path/to/wireguard-go
 //
 // For the kernel's WireGuard COMMAND runs a program in a guest (see ../guest).
 package main
@@ -18,6 +19,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Figure is one measured number.
@@ -30,8 +32,9 @@ type Figure struct {
 
 type bench struct {
 	ctx          context.Context
-	meshd, plain string // binaries
-	guest        string // words that run a program in a guest; "": there is none
+	meshd, plain string        // binaries
+	duration     time.Duration // of a soak
+	guest        string        // words that run a program in a guest; "": there is none
 	figures      []Figure
 }
 
@@ -42,6 +45,8 @@ func main() {
 	only := flag.String("only", allParts, "which measurements to make")
 	guest := flag.String("guest", "", "`COMMAND` that runs a program in a guest, for the part that is called kernel")
 	inside := flag.Bool("inside", false, "instead, be what runs in the guest, for the meshd that is the argument")
+	duration := flag.Duration("soak", 10*time.Minute, "how long a soak lasts")
+	ends := flag.Bool("exchange", false, "instead, be one end of a soak: the arguments are two addresses")
 	idle := flag.Int("join", 0, "instead, make this many members with the join string that is the argument")
 	flag.Parse()
 	if flag.NArg() != 2 && *idle == 0 && !*inside {
@@ -57,7 +62,14 @@ func main() {
 		}
 		return
 	}
-	b := &bench{ctx: ctx, guest: *guest}
+	if *ends {
+		if err := exchange(ctx, *duration, flag.Arg(0), flag.Arg(1)); err != nil {
+			fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+			os.Exit(1)
+		}
+		return
+	}
+	b := &bench{ctx: ctx, guest: *guest, duration: *duration}
 	if *inside {
 		b.meshd = flag.Arg(0)
 		if err := b.inside(); err != nil {
@@ -83,7 +95,7 @@ func (b *bench) run(meshd, plain string, only []string, file string) error {
 	for _, part := range []struct {
 		name string
 		run  func() error
-	}{{"throughput", b.throughput}, {"relays", b.relays}, {"times", b.times}, {"rest", b.rest}, {"peers", b.peers}, {"kernel", b.kernel}} {
+	}{{"throughput", b.throughput}, {"relays", b.relays}, {"times", b.times}, {"rest", b.rest}, {"peers", b.peers}, {"kernel", b.kernel}, {"soak", b.soak}} {
 		if !slices.Contains(only, part.name) {
 			continue
 		}
