@@ -22,6 +22,8 @@ const (
 	// soakBurst is how many packets are sent at once by a sender that was kept
 	// waiting: far fewer than the queue of a TUN.
 	soakBurst = 32
+	// soakBegin is time enough for both ends to listen.
+	soakBegin = 3 * time.Second
 	// soakEnd is how long no packet must come for the other end to be done.
 	soakEnd = 5 * time.Second
 )
@@ -49,6 +51,7 @@ func exchange(ctx context.Context, lasting time.Duration, from, to string) error
 	if err := enlarge(conn); err != nil {
 		return err
 	}
+	time.Sleep(soakBegin)
 	var c counts
 	total := uint64(lasting.Seconds() * soakRate / 8 / soakSize)
 	group, ctx := errgroup.WithContext(ctx)
