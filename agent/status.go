@@ -92,6 +92,9 @@ func (v *view) status(now time.Time, paths punch.Status, stats map[tunnel.Key]tu
 			peer := peerStatus(p, paths.Peers[p.Key], stats[p.Key])
 			peer.LAN = v.plane != nil && v.plane.lan.has(p.Key)
 			s.Peers = append(s.Peers, peer)
+			if peer.Singly {
+				s.Health = append(s.Health, fmt.Sprintf("packets go to %s one by one, which is slower: bundles of them (UDP segmentation offload) get lost, by a fault of the kernel or the network card", p.Name))
+			}
 		}
 	}
 	return s
@@ -127,7 +130,7 @@ func (v *view) hubStatus(h punch.HubStatus) localapi.Hub {
 func peerStatus(p Peer, path punch.PeerStatus, stats tunnel.Stats) localapi.Peer {
 	s := localapi.Peer{
 		Name: p.Name, Key: p.Key.String(), Addresses: p.Addresses, Online: p.Online, Relays: p.Relay, AllowedIPs: p.AllowedIPs,
-		Path: path.Path.String(), Relay: path.Relay, Since: path.Since, Reason: path.Reason, RTT: ms(path.RTT),
+		Path: path.Path.String(), Relay: path.Relay, Since: path.Since, Reason: path.Reason, RTT: ms(path.RTT), Singly: path.Singly,
 		LastHandshake: stats.LastHandshake, RxBytes: stats.RxBytes, TxBytes: stats.TxBytes,
 	}
 	if path.Addr.IsValid() {

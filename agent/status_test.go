@@ -70,7 +70,7 @@ func TestStatus(t *testing.T) {
 			NAT:        wire.NAT{Mapping: wire.EndpointIndependent, Filtering: wire.AddressPortDependent},
 		},
 		Peers: map[punch.Key]punch.PeerStatus{nas: {
-			Path: punch.ViaDirect, Addr: addrPort("203.0.113.9:41641"), Since: noon, Reason: "pong", RTT: 12 * time.Millisecond,
+			Path: punch.ViaDirect, Addr: addrPort("203.0.113.9:41641"), Since: noon, Reason: "pong", RTT: 12 * time.Millisecond, Singly: true,
 		}},
 	}, map[tunnel.Key]tunnel.Stats{nas: {RxBytes: 1, TxBytes: 2, LastHandshake: noon}})
 
@@ -88,8 +88,11 @@ func TestStatus(t *testing.T) {
 		t.Fatalf("peers: %+v", got.Peers)
 	}
 	p := got.Peers[1]
-	if p.Path != "direct" || p.Endpoint != "203.0.113.9:41641" || p.RTT != 12 || p.Reason != "pong" || p.RxBytes != 1 || p.TxBytes != 2 || !p.Online {
+	if p.Path != "direct" || p.Endpoint != "203.0.113.9:41641" || p.RTT != 12 || p.Reason != "pong" || p.RxBytes != 1 || p.TxBytes != 2 || !p.Online || !p.Singly {
 		t.Errorf("nas: %+v", p)
+	}
+	if !slices.ContainsFunc(got.Health, func(s string) bool { return strings.Contains(s, "packets go to nas one by one") }) {
+		t.Errorf("health: %q", got.Health)
 	}
 }
 

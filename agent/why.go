@@ -47,7 +47,7 @@ func whyView(p Peer, s punch.Status) localapi.Why {
 	c := pair{name: p.Name, online: p.Online, plain: p.Plain, self: s.Local, peer: nat, candidates: p.Candidates, hub: s.Hub.Via, path: path}
 	peer := peerStatus(p, path, tunnel.Stats{})
 	w := localapi.Why{
-		Peer: p.Name, Path: peer.Path, Relay: peer.Relay, Endpoint: peer.Endpoint, Since: peer.Since, Reason: peer.Reason, RTT: peer.RTT, MTU: peer.MTU,
+		Peer: p.Name, Path: peer.Path, Relay: peer.Relay, Endpoint: peer.Endpoint, Since: peer.Since, Reason: peer.Reason, RTT: peer.RTT, MTU: peer.MTU, Singly: peer.Singly,
 		SelfNAT: selfView(s.Local, s.Hub), PeerNAT: natView(nat), Crossing: punch.Cross(s.Local.NAT, nat).String(),
 		Attempts: []localapi.Attempt{},
 	}

@@ -55,6 +55,7 @@ func (l *loop) settleMember(now time.Time, m *member) {
 		l.stepDetour(m, detourTimer{})
 	}
 	l.settleSizes(now, m)
+	l.settleBundles(now, m)
 }
 
 func (l *loop) settleTraffic(now time.Time, m *member) {
@@ -73,6 +74,7 @@ func (l *loop) settleTraffic(now time.Time, m *member) {
 // takeTraffic reads the counters, and tells what moved.
 func (l *loop) takeTraffic(now time.Time, m *member) {
 	t := m.poll(now)
+	m.bundles.packets += t.sent
 	if m.choice.relay {
 		l.stepDetour(m, carried{sent: t.sent > 0, returned: t.returned > 0})
 	}
@@ -99,6 +101,21 @@ func (l *loop) point(m *member) {
 // sendProbe seals a probe and sends it. Losses are normal, so are errors: only
 // one on the route in use says something.
 func (l *loop) sendProbe(m *member, a sendProbe) {
+	b := l.sealProbe(m, a)
+	if b == nil {
+		return
+	}
+	if a.to.isZero() {
+		l.sendByRelay(m, a, b)
+		return
+	}
+	if err := l.sendTo(a.to, b, a.ttl); err != nil && a.to == m.choice.route {
+		m.flow.failed.Store(true)
+	}
+}
+
+// sealProbe makes a datagram of a probe; nil: there is none.
+func (l *loop) sealProbe(m *member, a sendProbe) []byte {
 	m.seq++
 	msg := wire.Message{
 		Type: a.typ, Flags: a.flags, Size: wire.ProbeSize,
@@ -118,15 +135,9 @@ func (l *loop) sendProbe(m *member, a sendProbe) {
 	b, err := m.pair.Seal(nil, m.sendTag, &msg)
 	if err != nil {
 		l.log.Error("cannot seal a probe", "peer", m.Name, "err", err)
-		return
+		return nil
 	}
-	if a.to.isZero() {
-		l.sendByRelay(m, a, b)
-		return
-	}
-	if err := l.sendTo(a.to, b, a.ttl); err != nil && a.to == m.choice.route {
-		m.flow.failed.Store(true)
-	}
+	return b
 }
 
 // socket is the one with this name; nil: there is none, or no more.

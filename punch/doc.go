@@ -17,6 +17,7 @@
 //	                    │    ├─ trial         does it carry WireGuard, or probes alone?
 //	                    │    └─ legs          routes heard from, with their RTT
 //	                    ├─ detour (one a peer) pure too: which relay carries what can't go directly
+//	                    ├─ bundles            do several datagrams sent in one piece arrive?
 //	                    ├─ sizing             how large a datagram each way to a peer carries
 //	                    ├─ plain way (in place of a path) to a peer that runs WireGuard alone
 //	                    ├─ hub                session with the relay: UDP, else a stream

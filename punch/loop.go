@@ -137,6 +137,7 @@ func (l *loop) linkChanged() {
 	l.hub.renew(now)
 	for _, m := range l.members.byActivity() {
 		clear(m.sizing)
+		l.forgetBundles(m)
 		l.step(m, linkChanged{})
 	}
 }

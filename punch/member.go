@@ -29,6 +29,7 @@ type member struct {
 	choice  choice
 	shown   shown // as last told in log and status
 	sizing  sizing
+	bundles bundles
 	fed     time.Time // data came in last
 	largest int       // datagram that its ways carry, as last told; 0: not known
 
@@ -83,7 +84,7 @@ func (m *member) deadline() time.Time {
 	if m.plain != nil {
 		return time.Time{}
 	}
-	d := earlier(m.path.deadline(), m.detour.deadline())
+	d := earlier(earlier(m.path.deadline(), m.detour.deadline()), m.bundles.deadline())
 	if m.flow.awake.Load() {
 		every := pollIdle
 		if m.attentive() {

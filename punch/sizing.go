@@ -132,10 +132,13 @@ func (l *loop) roundTrip(m *member, w sizedWay) time.Duration {
 	return m.path.cur.rtt.estimate()
 }
 
-// sized takes in what a probe tells of sizes: a PONG to a PING of ours that
-// measured a way, or a PING by which the peer looks for what fits.
+// sized takes in what a probe tells of what its way carries: a PONG to a PING of
+// ours that measured it, or a PING by which the peer looks for what fits.
 func (l *loop) sized(now time.Time, m *member, msg *wire.Message) {
 	looks := msg.Type == wire.Ping && msg.Flags&wire.FlagSize != 0 && msg.Size > wire.ProbeSize && int(msg.Size) < l.config.Largest
+	if msg.Type == wire.Pong {
+		m.bundles.answered(msg.TxID)
+	}
 	for _, z := range m.sizing {
 		switch {
 		case msg.Type == wire.Pong:

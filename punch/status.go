@@ -60,6 +60,7 @@ type PeerStatus struct {
 	Relay    string         // who relays: a peer's name; "": the hub
 	RTT      time.Duration  // to the peer by that path; 0: not measured
 	Largest  int            // datagram that gets through, in bytes of UDP payload; 0: not known
+	Singly   bool           // packets go one by one, for bundles of them get lost on the way
 	NAT      wire.NAT       // the peer's, as it told
 	Attempts []Attempt      // the last ones, oldest first
 }
@@ -128,7 +129,7 @@ func (l *loop) status() Status {
 				p.Relay = l.relayName(c)
 			}
 		}
-		p.Largest = m.largest
+		p.Largest, p.Singly = m.largest, m.bundles.lost && p.Path == ViaDirect
 		s.Peers[key] = p
 	}
 	return s

@@ -81,6 +81,8 @@ type arrival struct {
 	from Key
 	n    uint64
 	at   time.Time
+
+	sound bool // see checked
 }
 
 // add starts an agent behind NATs, named from the host outwards.
@@ -254,7 +256,7 @@ func packet(n uint64, answer bool) []byte {
 func (a *agent) arrived(e *Engine, b []byte, from Key) {
 	n := binary.BigEndian.Uint64(b[8:])
 	a.mu.Lock()
-	a.got = append(a.got, arrival{from, n, time.Now()})
+	a.got = append(a.got, arrival{from, n, time.Now(), binary.BigEndian.Uint64(b[len(b)-8:]) == n})
 	echo := a.echo && b[16] == 0
 	a.mu.Unlock()
 	switch {

@@ -63,7 +63,8 @@ type Why struct {
 	Since    time.Time `json:"since,omitzero"`
 	Reason   string    `json:"reason"` // the engine's, for Path
 	RTT      float64   `json:"rtt_ms"`
-	MTU      int       `json:"mtu"` // what the path carries of the interface's; 0: not measured yet
+	MTU      int       `json:"mtu"`              // what the path carries of the interface's; 0: not measured yet
+	Singly   bool      `json:"singly,omitempty"` // packets go one by one: bundles of them get lost on the way
 	SelfNAT  NAT       `json:"self_nat"`
 	PeerNAT  NAT       `json:"peer_nat"`
 	Crossing string    `json:"crossing"` // of the two: plain, predicted, searched, never; "": unknown

@@ -90,8 +90,9 @@ type Peer struct {
 	Since         time.Time      `json:"since,omitzero"`
 	Reason        string         `json:"reason"` // why this path
 	RTT           float64        `json:"rtt_ms"`
-	MTU           int            `json:"mtu"`           // what the path carries of the interface's; 0: not measured yet
-	LAN           bool           `json:"lan,omitempty"` // heard of on this machine's LAN, by multicast DNS
+	MTU           int            `json:"mtu"`              // what the path carries of the interface's; 0: not measured yet
+	Singly        bool           `json:"singly,omitempty"` // packets go one by one: bundles of them get lost on this path
+	LAN           bool           `json:"lan,omitempty"`    // heard of on this machine's LAN, by multicast DNS
 	LastHandshake time.Time      `json:"last_handshake,omitzero"`
 	RxBytes       uint64         `json:"rx_bytes"`
 	TxBytes       uint64         `json:"tx_bytes"`

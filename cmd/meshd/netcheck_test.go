@@ -194,6 +194,16 @@ func TestWhy(t *testing.T) {
 		b.daemon.why = localapi.Why{Peer: "desk", Path: tt.path, Endpoint: tt.endpoint, Since: noon.Add(-3 * time.Minute), RTT: 12.3}
 		b.do(t, "why desk", 0, tt.want+"\nNAT here:    not known\nNAT there:   not known", "")
 	}
+	for _, tt := range []struct {
+		mtu  int
+		want string
+	}{
+		{0, "one by one: bundles (UDP segmentation offload) get lost"},
+		{1400, "packets of 1400 bytes, one by one: bundles (UDP segmentation offload) get lost"},
+	} {
+		b.daemon.why = localapi.Why{Peer: "desk", Path: "tls", Since: noon, MTU: tt.mtu, Singly: true}
+		b.do(t, "why desk", 0, "desk:        by the hub's relay over TLS for 0s\ncarries:     "+tt.want+"\nNAT here:    not known\nNAT there:   not known", "")
+	}
 	b.do(t, "why foo", 1, "", "meshd: there is no peer \"foo\"\nhint: `meshd peers` lists them")
 	b.do(t, "why", 2, "", "meshd: meshd why: PEER is missing\nhint: meshd why --help")
 }

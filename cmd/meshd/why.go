@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,9 +50,14 @@ func (a *app) printWhy(w localapi.Why) {
 	line(w.Peer, a.pathSentence(w))
 	line("why", w.Verdict)
 	line("what helps", w.Advice)
+	carries := ""
 	if w.MTU != 0 {
-		line("carries", fmt.Sprintf("packets of %d bytes", w.MTU))
+		carries = fmt.Sprintf("packets of %d bytes", w.MTU)
 	}
+	if w.Singly {
+		carries = strings.TrimPrefix(carries+", ", ", ") + "one by one: bundles (UDP segmentation offload) get lost"
+	}
+	line("carries", carries)
 	line("NAT here", cmp.Or(w.SelfNAT.Words, "not known"))
 	line("NAT there", cmp.Or(w.PeerNAT.Words, "not known"))
 	for _, at := range w.Attempts {

@@ -25,6 +25,17 @@ type Host struct {
 	sockets  map[netip.AddrPort]*Socket
 	firewall *filter // nil lets everything in
 	opened   int     // sockets so far
+
+	spoils bool                // see SpoilBundles
+	singly map[netip.Addr]bool // destinations that get no bundles
+}
+
+// SpoilBundles has a fault of some kernels and network cards: of several datagrams
+// that are written at once all but the first arrive with another content.
+func (h *Host) SpoilBundles(on bool) {
+	h.net.mu.Lock()
+	defer h.net.mu.Unlock()
+	h.spoils = on
 }
 
 // nic is a network interface.
@@ -39,7 +50,7 @@ type nic struct {
 func (s *Segment) Host(l Link, addrs ...netip.Prefix) *Host {
 	s.net.mu.Lock()
 	defer s.net.mu.Unlock()
-	h := &Host{net: s.net, number: uint64(len(s.net.hosts)) + 1, sockets: map[netip.AddrPort]*Socket{}}
+	h := &Host{net: s.net, number: uint64(len(s.net.hosts)) + 1, sockets: map[netip.AddrPort]*Socket{}, singly: map[netip.Addr]bool{}}
 	s.net.hosts = append(s.net.hosts, h)
 	h.attach(s, l, addrs)
 	return h

@@ -73,12 +73,41 @@ func (s *Socket) Write(bufs [][]byte, to netip.AddrPort) error {
 
 // WriteHeaded is Write with the same head in front of every datagram.
 func (s *Socket) WriteHeaded(head []byte, bufs [][]byte, to netip.AddrPort) error {
-	for _, b := range bufs {
-		if err := s.write(slices.Concat(head, b), to, defaultTTL); err != nil {
+	spoil := s.spoils(to.Addr())
+	for i, b := range bufs {
+		d := slices.Concat(head, b)
+		if i > 0 && spoil {
+			d[len(d)-1]++
+		}
+		if err := s.write(d, to, defaultTTL); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (s *Socket) spoils(to netip.Addr) bool {
+	n := s.host.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return s.host.spoils && !s.host.singly[to]
+}
+
+// Bundles reports whether what is written at once leaves in one piece. Only a
+// fault of the host ([Host.SpoilBundles]) makes a difference.
+func (s *Socket) Bundles(to netip.Addr) bool {
+	n := s.host.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return !s.host.singly[to]
+}
+
+// SetBundles says whether it does.
+func (s *Socket) SetBundles(to netip.Addr, on bool) {
+	n := s.host.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s.host.singly[to] = !on
 }
 
 // WriteTTL sends a datagram with this hop limit; 0 means the default of 64.

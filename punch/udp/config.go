@@ -6,9 +6,9 @@ import (
 	"os"
 )
 
-// noOffloadEnv is the way out for owners of a kernel or network card whose
-// offloads corrupt datagrams: set to anything, it acts as Config.NoOffload.
-const noOffloadEnv = "MESHD_NO_UDP_OFFLOAD"
+// offloadEnv is the way out for owners of a kernel or network card whose offloads
+// corrupt datagrams: "off" acts as Config.NoOffload.
+const offloadEnv = "MESHD_UDP_OFFLOAD"
 
 // defaultBuffer is the size of a socket's buffers in bytes: 14 ms at 4 Gbit/s,
 // time enough for a reader that was scheduled away.
@@ -49,7 +49,13 @@ func (c Config) normal() (Config, error) {
 	if c.SendBuffer == 0 {
 		c.SendBuffer = defaultBuffer
 	}
-	c.NoOffload = c.NoOffload || os.Getenv(noOffloadEnv) != ""
+	switch v := os.Getenv(offloadEnv); v {
+	case "", "on":
+	case "off":
+		c.NoOffload = true
+	default:
+		return c, fmt.Errorf("listen on UDP: %s is %q, want on or off", offloadEnv, v)
+	}
 	return c, nil
 }
 

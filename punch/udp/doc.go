@@ -17,7 +17,8 @@
 // What the kernel refuses is remembered, not retried for ever: EIO means that
 // bundles can't leave by this socket at all (a route without checksum offload),
 // EMSGSIZE that they can't to this destination (datagrams above its MTU, which
-// have to be fragmented one by one).
+// have to be fragmented one by one). What it spoils without a word somebody else
+// has to notice: see [Conn.SetBundles].
 //
 // Who works on datagrams where they lie takes them by [Conn.Lend] instead of Read:
 // then nothing is copied at all. Where the kernel's WireGuard has the port, a
