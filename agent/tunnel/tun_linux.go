@@ -23,7 +23,7 @@ const hintPrivilege = "run meshd as root, or give it CAP_NET_ADMIN (in a contain
 // kernel passes bundles of segments (GSO, GRO). A name that exists is refused:
 // IFF_TUN_EXCL makes the kernel check that and create in one step.
 func openTUN(name string, mtu int, log *slog.Logger) (tun.Device, error) {
-	offloads, err := wantedOffloads(os.Getenv(offloadEnv))
+	offloads, forward, err := wantedOffloads(os.Getenv(offloadEnv))
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +37,7 @@ func openTUN(name string, mtu int, log *slog.Logger) (tun.Device, error) {
 	}
 	// Not earlier: the netpoller takes a descriptor without a device for broken.
 	file := os.NewFile(uintptr(fd), tunPath)
-	dev, err := tundev.New(file, tundev.Config{MTU: mtu, Offloads: offloads, Log: log})
+	dev, err := tundev.New(file, tundev.Config{MTU: mtu, Offloads: offloads, ForwardUDP: forward, Log: log})
 	if err != nil {
 		file.Close()
 		return nil, fmt.Errorf("set up interface %q: %v", name, err)
@@ -49,19 +49,22 @@ func openTUN(name string, mtu int, log *slog.Logger) (tun.Device, error) {
 // hosts that forward into tunnels which can't take those of UDP.
 const offloadEnv = "MESHD_TUN_OFFLOAD"
 
-// wantedOffloads reads the value of offloadEnv.
-func wantedOffloads(value string) (vnet.Offloads, error) {
+// wantedOffloads reads the value of offloadEnv: what may be joined, and whether UDP
+// may be even where the host forwards into tunnels that can't take it.
+func wantedOffloads(value string) (o vnet.Offloads, forward bool, err error) {
 	switch value {
-	case "", "on":
-		return vnet.Offloads{TCP: true, UDP: true}, nil
+	case "", "auto":
+		return vnet.Offloads{TCP: true, UDP: true}, false, nil
+	case "on":
+		return vnet.Offloads{TCP: true, UDP: true}, true, nil
 	case "tcp":
-		return vnet.Offloads{TCP: true}, nil
+		return vnet.Offloads{TCP: true}, false, nil
 	case "off":
-		return vnet.Offloads{}, nil
+		return vnet.Offloads{}, false, nil
 	}
-	return vnet.Offloads{}, &Error{
+	return vnet.Offloads{}, false, &Error{
 		Message: fmt.Sprintf("%s is %q, which is not a way to use the interface", offloadEnv, value),
-		Hint:    "use on, tcp or off",
+		Hint:    "use auto, on, tcp or off",
 	}
 }
 

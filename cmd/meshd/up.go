@@ -64,8 +64,8 @@ which is slower: for finding out whose fault a fault is.
 
 On Linux packets pass the interface in bundles. MESHD_TUN_OFFLOAD=off in the daemon's
 environment passes them one by one, should a kernel corrupt bundles (some 6.6 and
-7.0 do); MESHD_TUN_OFFLOAD=tcp does not bundle UDP, for a host that forwards the
-mesh's UDP into vxlan or geneve. They leave the machine in bundles, too, unless bundles
+7.0 do); MESHD_TUN_OFFLOAD=tcp does not bundle UDP. Nor is it bundled where the host
+forwards and has a vxlan or geneve, which lose such bundles, unless it is =on. They leave the machine in bundles, too, unless bundles
 are seen to get lost on a path; MESHD_UDP_OFFLOAD=off never tries.`,
 		Example: `  meshd up meshd1:hub.example/c5gn…
   meshd up

@@ -22,6 +22,8 @@ type Device struct {
 	raw      syscall.RawConn
 	index    int // of the link
 	offloads vnet.Offloads
+	adapt    bool        // split is looked after
+	split    atomic.Bool // UDP is written one by one, see lookForward
 	log      *slog.Logger
 
 	reader reader
@@ -51,7 +53,10 @@ type Counters struct {
 type Config struct {
 	MTU      int           // of the interface
 	Offloads vnet.Offloads // wanted; what the kernel can't is left out
-	Log      *slog.Logger  // nil: none
+	// ForwardUDP joins UDP even where the host forwards into tunnels that can't take
+	// it.
+	ForwardUDP bool
+	Log        *slog.Logger // nil: none
 }
 
 // New takes over file, a descriptor of /dev/net/tun that does not block and has
@@ -81,11 +86,13 @@ func New(file *os.File, c Config) (*Device, error) {
 	if d.offloads, err = d.setOffloads(c.Offloads); err != nil {
 		return nil, err
 	}
+	d.adapt = d.offloads.UDP && !c.ForwardUDP
 	d.reader.init()
 	d.writer = d.NewWriter()
 	if d.link, err = listenLinks(); err != nil {
 		return nil, fmt.Errorf("listen to changes of links: %v", err)
 	}
+	d.lookForward()
 	return d, nil
 }
 

@@ -26,6 +26,11 @@ var everything = vnet.Offloads{TCP: true, UDP: true}
 // open makes a device that is closed after the test, with its events read.
 func open(t testing.TB, name string, o vnet.Offloads) *Device {
 	t.Helper()
+	return openWith(t, name, Config{MTU: 1400, Offloads: o})
+}
+
+func openWith(t testing.TB, name string, c Config) *Device {
+	t.Helper()
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +44,7 @@ func open(t testing.TB, name string, o vnet.Offloads) *Device {
 		t.Fatal(err)
 	}
 	file := os.NewFile(uintptr(fd), name)
-	d, err := New(file, Config{MTU: 1400, Offloads: o})
+	d, err := New(file, c)
 	if err != nil {
 		file.Close()
 		t.Fatal(err)

@@ -27,5 +27,6 @@
 // Superpackets of UDP need Linux 6.2; where the kernel does not know them, or not
 // those of TCP, it cuts them itself. Some kernels (6.6.44 and its relatives) take
 // the superpackets of nobody: a refused one is written packet by packet, and from
-// then on so are all others of its protocol.
+// then on so are all others of its protocol. Where the host forwards and has a
+// vxlan or geneve, UDP is never joined: kernels lose such superpackets there.
 package tundev

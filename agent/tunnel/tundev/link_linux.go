@@ -10,13 +10,16 @@ import (
 	"golang.zx2c4.com/wireguard/tun"
 )
 
+// groups are of links, and of whether they forward.
+const groups = unix.RTMGRP_LINK | 1<<(unix.RTNLGRP_IPV4_NETCONF-1) | 1<<(unix.RTNLGRP_IPV6_NETCONF-1)
+
 // listenLinks opens a socket on which the kernel tells of changes of links.
 func listenLinks() (*os.File, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: unix.RTMGRP_LINK}); err != nil {
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
 		unix.Close(fd)
 		return nil, err
 	}
@@ -36,6 +39,7 @@ func (d *Device) Watch() {
 		n, err := d.link.Read(buf)
 		switch {
 		case errors.Is(err, unix.ENOBUFS): // news was lost
+			d.lookForward()
 			if !d.send(tun.EventMTUUpdate) {
 				return
 			}
@@ -47,6 +51,7 @@ func (d *Device) Watch() {
 		if err != nil {
 			continue
 		}
+		d.lookForward()
 		for _, m := range messages {
 			flags, ours := d.linkFlags(m)
 			if !ours {

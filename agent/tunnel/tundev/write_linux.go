@@ -22,7 +22,9 @@ type writer struct {
 // goroutine that writes. Its errors are os.ErrClosed after Close and when the
 // interface is gone, EIO while it is down.
 func (d *Device) NewWriter() *vnet.Coalescer {
-	return vnet.NewCoalescer(newWriter(d).writeFrame, d.offloads)
+	c := vnet.NewCoalescer(newWriter(d).writeFrame, d.offloads)
+	c.SplitUDP(&d.split)
+	return c
 }
 
 func newWriter(d *Device) *writer {

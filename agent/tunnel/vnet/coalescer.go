@@ -1,6 +1,9 @@
 package vnet
 
-import "errors"
+import (
+	"errors"
+	"sync/atomic"
+)
 
 // Offloads says what superpackets the other side takes.
 type Offloads struct{ TCP, UDP bool }
@@ -23,6 +26,7 @@ const (
 type Coalescer struct {
 	write    func(frame [][]byte) error
 	offloads Offloads
+	split    *atomic.Bool
 
 	slots   []slot
 	used    int               // slots that hold something
@@ -45,8 +49,11 @@ type slot struct {
 // returns. When write returns [ErrRefused] for a superpacket, its packets are
 // written alone, and so is every other of that protocol from then on.
 func NewCoalescer(write func(frame [][]byte) error, o Offloads) *Coalescer {
-	return &Coalescer{write: write, offloads: o}
+	return &Coalescer{write: write, offloads: o, split: new(atomic.Bool)}
 }
+
+// SplitUDP leaves UDP as it is for as long as split is set.
+func (c *Coalescer) SplitUDP(split *atomic.Bool) { c.split = split }
 
 // Offloads tells what is still joined.
 func (c *Coalescer) Offloads() Offloads { return c.offloads }
@@ -84,7 +91,7 @@ func (c *Coalescer) Add(packet []byte) error {
 
 func (c *Coalescer) joins(udp bool) bool {
 	if udp {
-		return c.offloads.UDP
+		return c.offloads.UDP && !c.split.Load()
 	}
 	return c.offloads.TCP
 }
