@@ -71,3 +71,49 @@ func TestIPv4ThatLeadsNowhere(t *testing.T) {
 		t.Errorf("why does not name the address in use:\n%s", text)
 	}
 }
+
+// TestBulkOverIPv6 copies files both ways where only IPv6 leads from one to the
+// other. Core packets that no link could carry whole show that they left in bundles.
+func TestBulkOverIPv6(t *testing.T) {
+	l, err := lab.New()
+	must(t, err)
+	t.Cleanup(func() { l.Close() })
+	place := func(name string, addrs ...netip.Addr) *mesh.Agent {
+		h, err := l.Public(name, lab.Delay{}, addrs...)
+		must(t, err)
+		return mesh.NewAgent(h, bin)
+	}
+	hub := mesh.NewHub(place("hub", mesh.HubAddr).Host, bin)
+	must(t, hub.Start(t.Context()))
+	a, b := place("a", mesh.HomeAAddr, host6(1)), place("b", mesh.HomeBAddr, host6(2))
+	must(t, l.Cut(mesh.HomeAAddr, mesh.HomeBAddr))
+	for _, m := range []*mesh.Agent{a, b} {
+		m.Backend = "userspace"
+		join, err := hub.Join(t.Context(), "--approved")
+		must(t, err)
+		_, err = m.Up(t.Context(), join)
+		must(t, err)
+	}
+	must(t, a.AwaitPing(t.Context(), patience, "b"))
+	must(t, a.AwaitPath(t.Context(), patience, "b", "direct"))
+	must(t, b.AwaitPath(t.Context(), patience, "a", "direct"))
+
+	copyBoth(t, a, b, "direct")
+	copyBoth(t, b, a, "direct")
+	flows, err := l.Flows()
+	must(t, err)
+	for _, f := range []lab.Flow{{From: host6(1), To: host6(2)}, {From: host6(2), To: host6(1)}} {
+		if n := flows[f]; n.Bytes < 20<<20 || n.Bytes < 1500*n.Packets {
+			t.Errorf("from %v to %v: %d bytes in %d packets, want all of 20 MB, in bundles", f.From, f.To, n.Bytes, n.Packets)
+		} else {
+			t.Logf("from %v to %v: %d bytes in %d packets", f.From, f.To, n.Bytes, n.Packets)
+		}
+	}
+	for _, m := range []*mesh.Agent{a, b} {
+		s, err := m.Status(t.Context())
+		must(t, err)
+		if len(s.Health) > 0 { // where packets don't take the fast path it says so
+			t.Errorf("%s: %q", m.Host.Name, s.Health)
+		}
+	}
+}
