@@ -27,6 +27,7 @@ var (
 		{"UDP 1200 B, full speed", []string{"-u", "-b", "0", "-l", "1200"}},
 		{"UDP 1200 B at 200 Mbit/s", []string{"-u", "-b", "200M", "-l", "1200"}},
 	}
+	fallbackLoads = []load{loads[0], loads[1], loads[3]}
 )
 
 // moved is what a load got through a tunnel.

@@ -2,7 +2,7 @@
 // with -json FILE, as a file. Throughput is given as ratios to bare wireguard-go
 // in the same run, in turns, because machines are shared and drift.
 //
-//	bench [-json FILE] [-only throughput,relays,times,rest,peers,kernel] [-guest COMMAND] path/to/meshd path/to/wireguard-go
+//	bench [-json FILE] [-only throughput,fallback,relays,times,rest,peers,kernel] [-guest COMMAND] path/to/meshd path/to/wireguard-go
 //	bench -only soak -soak 1h path/to/meshd path/to/wireguard-go
 //
 // For the kernel's WireGuard COMMAND runs a program in a guest (see ../guest).
@@ -38,7 +38,7 @@ type bench struct {
 	figures      []Figure
 }
 
-const allParts = "throughput,relays,times,rest,peers,kernel"
+const allParts = "throughput,fallback,relays,times,rest,peers,kernel"
 
 func main() {
 	file := flag.String("json", "", "also write the figures to this file")
@@ -95,7 +95,7 @@ func (b *bench) run(meshd, plain string, only []string, file string) error {
 	for _, part := range []struct {
 		name string
 		run  func() error
-	}{{"throughput", b.throughput}, {"relays", b.relays}, {"times", b.times}, {"rest", b.rest}, {"peers", b.peers}, {"kernel", b.kernel}, {"soak", b.soak}} {
+	}{{"throughput", b.throughput}, {"fallback", b.fallback}, {"relays", b.relays}, {"times", b.times}, {"rest", b.rest}, {"peers", b.peers}, {"kernel", b.kernel}, {"soak", b.soak}} {
 		if !slices.Contains(only, part.name) {
 			continue
 		}

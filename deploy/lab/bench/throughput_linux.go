@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"time"
 )
 
@@ -10,22 +11,11 @@ const rounds = 3
 // throughput compares meshd's direct path with bare wireguard-go, load by load,
 // in turns: machines are shared and drift.
 func (b *bench) throughput() error {
-	p, err := b.newPair()
+	p, bare, ours, err := b.newRivals()
 	if err != nil {
 		return err
 	}
 	defer p.lab.Close()
-	bare, err := p.plain(b)
-	if err != nil {
-		return err
-	}
-	ours, err := p.mesh(b)
-	if err != nil {
-		return err
-	}
-	if err := p.a.AwaitPath(b.ctx, 30*time.Second, "b", "direct"); err != nil {
-		return err
-	}
 	for _, l := range loads {
 		if err := b.compare(p, bare, ours, l); err != nil {
 			return err
@@ -50,7 +40,46 @@ func (b *bench) throughput() error {
 		}
 		b.add(m.name, median(ratios), "x", "of bare wireguard-go")
 	}
-	return b.peaks(bare, ours)
+	return b.peaks("", bare, ours)
+}
+
+// fallback is throughput without the fast path: wireguard-go's own pipeline over our
+// sockets and TUN, which is what is left where the fast path does not fit the module.
+func (b *bench) fallback() error {
+	// The daemons inherit it.
+	if err := os.Setenv("MESHD_FASTPATH", "off"); err != nil {
+		return err
+	}
+	defer os.Unsetenv("MESHD_FASTPATH")
+	p, bare, ours, err := b.newRivals()
+	if err != nil {
+		return err
+	}
+	defer p.lab.Close()
+	for _, l := range fallbackLoads {
+		l.name = "no fast path: " + l.name
+		if err := b.compare(p, bare, ours, l); err != nil {
+			return err
+		}
+	}
+	return b.peaks("no fast path: ", bare, ours)
+}
+
+// newRivals is a pair with both tunnels between its two.
+func (b *bench) newRivals() (p *pair, bare, ours tunnel, err error) {
+	if p, err = b.newPair(); err != nil {
+		return nil, bare, ours, err
+	}
+	if bare, err = p.plain(b); err == nil {
+		ours, err = p.mesh(b)
+	}
+	if err == nil {
+		err = p.a.AwaitPath(b.ctx, 30*time.Second, "b", "direct")
+	}
+	if err != nil {
+		p.lab.Close()
+	}
+	return p, bare, ours, err
 }
 
 // compare puts one load through both tunnels, round by round.
@@ -74,7 +103,7 @@ func (b *bench) compare(p *pair, bare, ours tunnel, l load) error {
 }
 
 // peaks tells the most memory that the larger end of each tunnel ever held.
-func (b *bench) peaks(bare, ours tunnel) error {
+func (b *bench) peaks(prefix string, bare, ours tunnel) error {
 	for _, t := range []struct {
 		name string
 		ends [2]int
@@ -87,7 +116,7 @@ func (b *bench) peaks(bare, ours tunnel) error {
 			}
 			most = max(most, mb)
 		}
-		b.add("memory at most under these loads: "+t.name, most, "MB", "the larger end")
+		b.add(prefix+"memory at most under these loads: "+t.name, most, "MB", "the larger end")
 	}
 	return nil
 }
