@@ -4,6 +4,7 @@
 # make guest      the kernel's WireGuard, in an emulated machine; part of test when root
 # make grid       every kind of NAT meets every other; writes deploy/lab/grid/GRID.md (root)
 # make bench      throughput against bare wireguard-go and the kernel's WireGuard, as ratios
+# make microbench the stages of a packet's way one by one; compared with the run before
 # make soak       SOAK (10m) of numbered packets both ways: which were lost, rekeyings, memory (root)
 # make fuzz       grows the corpora of the parsers, FUZZTIME each
 
@@ -16,7 +17,7 @@ PREFIX   ?= /usr/local
 
 export CGO_ENABLED = 0
 
-.PHONY: all build demo grid guest test check cross bench bench-tools soak fuzz generate install tools lab-tools
+.PHONY: all build demo grid guest test check cross bench bench-tools microbench soak fuzz generate install tools lab-tools
 
 all: build
 
@@ -80,6 +81,17 @@ bench: bench-tools
 	@deploy/tools.sh guest
 	$(GO) build -o bin/guest ./deploy/lab/guest
 	bin/bench -json bin/bench.json -guest 'bin/guest -kernel bin/guest.kernel' bin/meshd bin/wireguard-go
+
+STAGES    := Segments|Seal|Coalescer|Sum|Receive|Send|Onward|Probe|RelayUDP
+BENCHSTAT := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
+
+# To compare with something else put that into bin/micro.txt beforehand.
+microbench:
+	@mkdir -p bin
+	@if [ -e bin/micro.txt ]; then mv bin/micro.txt bin/micro.old.txt; fi
+	$(GO) test -run '^$$' -bench '$(STAGES)' -benchtime 0.3s -count 6 ./agent/tunnel/fastpath ./agent/tunnel/vnet ./punch ./punch/wire ./punch/relay > bin/micro.tmp
+	@mv bin/micro.tmp bin/micro.txt
+	$(GO) run $(BENCHSTAT) $$(ls bin/micro.old.txt 2>/dev/null) bin/micro.txt
 
 # Everything in it runs before whatever else the machine has to do, so that what is
 # lost is lost by meshd. (A nice value would not do: it counts within a session.)

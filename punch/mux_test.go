@@ -237,6 +237,33 @@ func BenchmarkReceive(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/128, "ns/packet")
 }
 
+// BenchmarkOnward relays for two peers: 128 packets of one to the other.
+func BenchmarkOnward(b *testing.B) {
+	s := &lazySocket{}
+	for range 128 {
+		s.batch = append(s.batch, append(wire.AppendHeader(nil, wire.Header{Type: wire.Forward, ID: 7}), make([]byte, 1240)...))
+		s.batch[len(s.batch)-1][wire.HeaderSize] = 4
+		s.from = append(s.from, someAddr)
+	}
+	m, _ := testMux(s)
+	m.relayRate = 1 << 40
+	t := *m.table.Load()
+	t.clients = map[netip.AddrPort]client{someAddr: {&flow{key: Key{3}}, 8}}
+	m.table.Store(&t)
+	bufs, sizes, peers := make([][]byte, 128), make([]int, 128), make([]Key, 128)
+	for i := range bufs {
+		bufs[i] = make([]byte, 2048)
+	}
+	for b.Loop() {
+		n, _ := s.Read(bufs, sizes, s.from)
+		m.sort(socket4, bufs[:n], sizes, s.from, peers)
+	}
+	if got := m.onwards.stats(); got.Dropped > 0 || got.Packets != uint64(b.N)*128 {
+		b.Errorf("%+v after %d rounds", got, b.N)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/128, "ns/packet")
+}
+
 func BenchmarkSend(b *testing.B) {
 	m, _ := testMux(&lazySocket{})
 	packets := [][]byte{packet(1, false)}

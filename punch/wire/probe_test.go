@@ -326,3 +326,19 @@ func FuzzOpenProbe(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkProbe(b *testing.B) {
+	from, to := pair(b, 1, 2), pair(b, 2, 1)
+	tag := from.SendTag(hour)
+	m := &Message{Type: Ping, Size: ProbeSize, Boot: 1, Seq: 2, TxID: 3}
+	var sealed []byte
+	for b.Loop() {
+		var err error
+		if sealed, err = from.Seal(sealed[:0], tag, m); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := to.OpenProbe(sealed); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
