@@ -46,27 +46,33 @@ guest_kernel() {
 	mv "$dir.part" "$dir"
 }
 
-# What these packages hold would take over the machine's resolver: it is unpacked
-# as well, and run by tests in namespaces of theirs.
-resolvers() {
+# What these packages hold would take over the machine's resolver, or answer for it
+# on its LAN: it is unpacked as well, and run by tests in namespaces of theirs.
+unpacked() {
 	[ "$(id -u)" = 0 ] || return 0
-	for package in systemd-resolved openresolv resolvconf; do
-		[ ! -d "/opt/meshd-tools/$package" ] || continue
-		echo "getting: $package"
-		folder=$(mktemp -d)
-		chmod 777 "$folder"
-		(cd "$folder" && { apt-get download -qq "$package" || { apt-get update -qq && apt-get download -qq "$package"; }; })
-		dpkg-deb -x "$folder"/*.deb "$folder/tree"
-		mkdir -p /opt/meshd-tools
-		mv "$folder/tree" "/opt/meshd-tools/$package"
-		rm -rf "$folder"
-	done
+	unpack systemd-resolved systemd-resolved
+	unpack openresolv openresolv
+	unpack resolvconf resolvconf
+	unpack avahi avahi-daemon avahi-utils libavahi-core7 libavahi-client3 libavahi-common3 libavahi-common-data libdaemon0 libgdbm6
+}
+unpack() { # unpack FOLDER PACKAGE...
+	[ ! -d "/opt/meshd-tools/$1" ] || return 0
+	at=$1
+	shift
+	echo "getting: $*"
+	folder=$(mktemp -d)
+	chmod 777 "$folder"
+	(cd "$folder" && { apt-get download -qq "$@" || { apt-get update -qq && apt-get download -qq "$@"; }; })
+	for package in "$folder"/*.deb; do dpkg-deb -x "$package" "$folder/tree"; done
+	mkdir -p /opt/meshd-tools
+	mv "$folder/tree" "/opt/meshd-tools/$at"
+	rm -rf "$folder"
 }
 [ "${1:-all}" != guest ] || need qemu-system-x86_64 qemu-system-x86
 
 if [ -z "$missing" ]; then
 	[ "${1:-all}" != guest ] || guest_kernel
-	[ "${1:-all}" != all ] || resolvers
+	[ "${1:-all}" != all ] || unpacked
 	exit 0
 fi
 if [ "$(id -u)" != 0 ]; then
@@ -77,4 +83,4 @@ echo "installing:$missing"
 apt-get update -qq
 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
 [ "${1:-all}" != guest ] || guest_kernel
-[ "${1:-all}" != all ] || resolvers
+[ "${1:-all}" != all ] || unpacked

@@ -1,17 +1,16 @@
 package mdns
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/grandcat/zeroconf"
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -20,6 +19,8 @@ const (
 	// unheard is how long after it was last heard of a service has left: it
 	// missed two rounds.
 	unheard = 2*(watchRound+watchPause) + watchRound
+	// farewell is how long one stays that says goodbye (RFC 6762 §10.1).
+	farewell = time.Second
 	// MaxInstances is how many services of one type are told apart on a LAN.
 	MaxInstances = 32
 )
@@ -49,65 +50,109 @@ type Watch struct {
 	Log     *slog.Logger
 
 	browse func(ctx context.Context, typ string, on []Interface, found func(Service)) error // nil: zeroconf
+	listen func(ctx context.Context, typ string, on []Interface, said func(mention)) error  // nil: the network
 }
 
-// heardService is a service, and when it was heard of last.
-type heardService struct {
+// sighted is a service, and until when it counts as there.
+type sighted struct {
 	Service
-	at time.Time
+	until time.Time
 }
 
-// Run listens in rounds until ctx ends. What was heard in one stays until two
-// have gone by without it: zeroconf keeps goodbyes to itself.
+// Run listens until ctx ends, and asks in rounds. What was heard of stays until it
+// says goodbye, or two rounds have gone by without it.
 func (w Watch) Run(ctx context.Context) error {
 	if w.browse == nil {
 		w.browse = browseServices
 	}
-	seen := map[string]heardService{}
-	full := false
-	tell := func() {
-		list := make([]Service, 0, len(seen))
-		for _, s := range seen {
-			list = append(list, s.Service)
-		}
-		slices.SortFunc(list, func(a, b Service) int { return cmp.Compare(a.Instance, b.Instance) })
-		w.Changed(list)
+	if w.listen == nil {
+		w.listen = listen
 	}
-	for first := true; ctx.Err() == nil; first = false {
-		w.round(ctx, func(s Service) {
-			old, known := seen[s.Instance]
-			if !known && len(seen) >= MaxInstances {
-				if !full {
-					full = true
-					w.Log.Warn("more services on the LAN than are taken", "reason", w.Type, "err", fmt.Errorf("%q is beyond %d", s.Instance, MaxInstances))
-				}
-				return
-			}
-			seen[s.Instance] = heardService{s, time.Now()}
-			if !known || !old.equal(s) {
-				tell()
-			}
-		})
-		before := len(seen)
-		maps.DeleteFunc(seen, func(_ string, s heardService) bool { return time.Since(s.at) >= unheard })
-		if len(seen) != before || first && before == 0 {
-			tell()
-		}
-		await(ctx, nil, watchPause)
+	for v := (&view{Watch: w, seen: sightings{}}); ctx.Err() == nil; {
+		v.cycle(ctx)
 	}
 	return nil
 }
 
-func (w Watch) round(ctx context.Context, found func(Service)) {
+// view is what a running watch knows.
+type view struct {
+	Watch
+	seen sightings
+	told bool // something, if only that there is nothing
+	full bool // which was logged
+}
+
+// cycle is a round and the pause after it, on the interfaces of now.
+func (w *view) cycle(ctx context.Context) {
+	ctx, end := context.WithTimeout(ctx, watchRound+watchPause)
 	on := w.Interfaces()
+	found, said, asked := make(chan Service), make(chan mention), make(chan struct{})
+	var ears errgroup.Group
+	defer ears.Wait()
+	defer end()
+	ears.Go(func() error {
+		defer close(asked)
+		w.ask(ctx, on, found)
+		return nil
+	})
+	ears.Go(func() error {
+		if err := w.listen(ctx, w.Type, on, func(m mention) { pass(ctx, said, m) }); err != nil {
+			w.Log.Debug("cannot listen on the LAN", "reason", w.Type, "err", err)
+		}
+		return nil
+	})
+	due := time.NewTimer(0)
+	defer due.Stop()
+	for news := false; ; news = false {
+		select {
+		case s := <-found:
+			news = w.room(s) && w.seen.see(time.Now(), s)
+		case m := <-said:
+			w.seen.hear(time.Now(), m)
+		case <-asked:
+			asked, news = nil, !w.told
+		case <-due.C:
+			news = w.seen.expire(time.Now())
+		case <-ctx.Done():
+			return
+		}
+		if news {
+			w.told = true
+			w.Changed(w.seen.list())
+		}
+		due.Reset(time.Until(w.seen.next(time.Now())))
+	}
+}
+
+// ask is a round.
+func (w *view) ask(ctx context.Context, on []Interface, found chan<- Service) {
 	ctx, end := context.WithTimeout(ctx, watchRound)
 	defer end()
-	if len(on) == 0 {
-		<-ctx.Done()
-		return
+	if len(on) > 0 {
+		if err := w.browse(ctx, w.Type, on, func(s Service) { pass(ctx, found, s) }); err != nil {
+			w.Log.Debug("cannot browse the LAN", "reason", w.Type, "err", err)
+		}
 	}
-	if err := w.browse(ctx, w.Type, on, found); err != nil {
-		w.Log.Debug("cannot browse the LAN", "reason", w.Type, "err", err)
+	<-ctx.Done()
+}
+
+// room reports whether s is known, or not one too many.
+func (w *view) room(s Service) bool {
+	if _, known := w.seen[s.Instance]; known || len(w.seen) < MaxInstances {
+		return true
+	}
+	if !w.full {
+		w.full = true
+		w.Log.Warn("more services on the LAN than are taken", "reason", w.Type, "err", fmt.Errorf("%q is beyond %d", s.Instance, MaxInstances))
+	}
+	return false
+}
+
+// pass hands v over, unless ctx ends first.
+func pass[T any](ctx context.Context, to chan<- T, v T) {
+	select {
+	case to <- v:
+	case <-ctx.Done():
 	}
 }
 

@@ -16,9 +16,6 @@ import (
 var bin string
 
 func TestMain(m *testing.M) {
-	if at := os.Getenv(printerEnv); at != "" {
-		os.Exit(runPrinter(at))
-	}
 	if at := os.Getenv(wgsdEnv); at != "" {
 		os.Exit(runWgsd(at))
 	}
