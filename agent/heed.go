@@ -24,6 +24,8 @@ func (l *loop) heedMDNS(ctx context.Context) {
 	next.lan = l.newNeighbours(ctx)
 	l.plane = &next
 	l.owe(l.plane.apply(l.netmap, l.relays, partPunch|partTunnel))
+	l.plane.republish.choose(l.typesOfLAN())
+	l.republished()
 }
 
 func (l *loop) heedMetered(context.Context) { l.lookMetered() }

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"meshd/coordinator/api"
@@ -112,7 +113,7 @@ func (c *control) publishEach(ctx context.Context, m *Netmap, a announced) (take
 		case err == nil:
 			taken = append(taken, s)
 		case heard(err):
-			c.log.Warn("service not published", "reason", s.Instance, "err", err)
+			c.log.Warn("service not published", "err", fmt.Errorf("%s %q: %w", s.Type, s.Instance, err))
 		default:
 			return nil, err
 		}

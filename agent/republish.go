@@ -34,8 +34,16 @@ func (l *loop) newRepublisher(ctx context.Context) *republisher {
 		log: l.log, host: l.cfg.Host, watch: l.cfg.WatchLAN, tasks: map[string]*task{}, wake: make(chan struct{}, 1),
 		said: map[string]bool{}, heard: map[string][]mdns.Service{}, parent: context.WithoutCancel(ctx),
 	}
-	r.choose(l.state.Republish)
+	r.choose(l.typesOfLAN())
 	return r
+}
+
+// typesOfLAN are the types that are listened for.
+func (l *loop) typesOfLAN() []string {
+	if l.state.MDNS == wordOff {
+		return nil
+	}
+	return l.state.Republish
 }
 
 // choose makes types those that are listened for.
@@ -126,7 +134,7 @@ func (r *republisher) once(s dnssd.Service, err error) {
 	what := s.Type + " " + s.Instance + ": " + err.Error()
 	if !r.said[what] && len(r.said) < 1000 {
 		r.said[what] = true
-		r.log.Info("service of the LAN not republished", "reason", s.Type+" "+s.Instance, "err", err)
+		r.log.Info("service of the LAN not republished", "err", fmt.Errorf("%s %q: %w", s.Type, s.Instance, err))
 	}
 }
 
@@ -186,7 +194,7 @@ func (l *loop) offer() []dnssd.Service {
 	if l.plane == nil || l.netmap == nil {
 		return own
 	}
-	foreign := l.plane.republish.foreign(l.netmap, l.state.Republish, dnssd.MaxServices-len(own))
+	foreign := l.plane.republish.foreign(l.netmap, l.typesOfLAN(), dnssd.MaxServices-len(own))
 	return union(own, foreign)
 }
 

@@ -56,6 +56,24 @@ func TestRepublish(t *testing.T) {
 	watch.Load().Changed([]mdns.Service{printer})
 	await(t, "published", func() bool { return at() != "" })
 
+	t.Log("without multicast DNS nothing of the LAN is shown, and no more types are taken")
+	mode := func(m string) {
+		t.Helper()
+		if err := a.Set(t.Context(), map[string]string{"mdns": m}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mode("off")
+	await(t, "withdrawn", func() bool { return at() == "" })
+	if _, err := a.Announce(t.Context(), localapi.AnnounceRequest{Type: "http", FromLAN: true}); err == nil || !strings.Contains(err.Error(), "multicast DNS is off") {
+		t.Errorf("announce --from-lan: %v", err)
+	}
+	watch.Store(nil)
+	mode("auto")
+	await(t, "listening", func() bool { return watch.Load() != nil })
+	watch.Load().Changed([]mdns.Service{printer})
+	await(t, "published", func() bool { return at() != "" })
+
 	t.Log("the wish lasts over a restart, and then ends")
 	a.stop()
 	watch.Store(nil)

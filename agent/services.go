@@ -50,13 +50,16 @@ func (l *loop) changeServices(c serviceChange) {
 // changeTypes carries out a wish about services of the LAN.
 func (l *loop) changeTypes(c serviceChange) {
 	next, err := c.types(slices.Clone(l.state.Republish))
+	if err == nil && len(next) > len(l.state.Republish) && l.state.MDNS == wordOff {
+		err = localapi.WithHint(errors.New("multicast DNS is off on this machine, so nothing of its LAN is heard"), "meshd set mdns=auto")
+	}
 	if err != nil {
 		c.done <- err
 		return
 	}
 	l.state.Republish = next
 	if l.plane != nil {
-		l.plane.republish.choose(next)
+		l.plane.republish.choose(l.typesOfLAN())
 	}
 	l.announce()
 	l.show()

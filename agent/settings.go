@@ -45,7 +45,7 @@ type setting struct {
 var settings = []setting{
 	word("dns", "make the mesh's names known to this machine's programs", wordAuto, []string{wordAuto, wordOff},
 		func(c *Config) *string { return &c.DNS }, func(s *state) *string { return &s.DNS }, (*loop).heedDNS),
-	word("mdns", "find members on the LAN by multicast DNS", wordAuto, []string{wordAuto, wordOff},
+	word("mdns", "speak multicast DNS, by which members on a LAN and services for the mesh are found", wordAuto, []string{wordAuto, wordOff},
 		func(c *Config) *string { return &c.MDNS }, func(s *state) *string { return &s.MDNS }, (*loop).heedMDNS),
 	word("port-mapping", "ask gateways to forward the UDP port", wordAuto, []string{wordAuto, wordOff},
 		func(c *Config) *string { return &c.PortMapping }, func(s *state) *string { return &s.PortMapping }, nil),

@@ -109,7 +109,7 @@ func (w *wishes) flags(cmd *cobra.Command) {
 	f.StringVar(&w.metered, "metered", "", "`MODE` of a network that bills packets, where nothing is searched: auto, on or off; it lasts (default auto)")
 	f.StringVar(&w.backend, "backend", "auto", "`KIND` of WireGuard: auto, kernel or userspace")
 	f.StringVar(&w.dns, "dns", "", "`MODE` of names: auto makes them known to this machine's programs, off answers nobody; it lasts (default auto)")
-	f.StringVar(&w.mdns, "mdns", "", "`MODE` of finding members on the LAN by multicast DNS: auto or off; it lasts (default auto)")
+	f.StringVar(&w.mdns, "mdns", "", "`MODE` of multicast DNS (members on the LAN, announce --from-lan): auto or off; it lasts (default auto)")
 	f.BoolVar(&w.foreground, "foreground", false, "run the daemon here, and log to stderr")
 	f.DurationVar(&w.wait, "wait", 30*time.Second, "how long to wait until the mesh is up; 0 not at all")
 }
