@@ -41,7 +41,7 @@ started with --dns-listen. Without, it reaches members whose endpoints stay.`
 
 func (a *app) clientAddCommand(h *hub) *cobra.Command {
 	var public string
-	var asJSON bool
+	var asJSON, asQR bool
 	cmd := &cobra.Command{
 		Use:   "add NAME",
 		Short: "Make a device with WireGuard alone a member, and print its configuration",
@@ -51,11 +51,16 @@ wg-quick, on stdout.
 ` + aboutClients + `
 
 Without --public-key a pair of keys is made here, and the private one is in what is
-printed and nowhere else.`,
-		Example: `  meshd coordinator client add phone > phone.conf
+printed and nowhere else. --qr prints the same as a QR code, which WireGuard's app on
+a phone scans: up to about a dozen members fit.`,
+		Example: `  meshd coordinator client add phone --qr
+  meshd coordinator client add tv > tv.conf
   meshd coordinator client add router --public-key "$(wg pubkey < router.key)"`,
 		Args: arguments(1, 1, "NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if asQR && (asJSON || public != "") {
+				return usageError(cmd, "%s: --qr goes with neither --json nor --public-key", cmd.CommandPath())
+			}
 			key, private, err := clientKey(public)
 			if err != nil {
 				return usageError(cmd, "--public-key %s: %v", public, err)
@@ -64,9 +69,13 @@ printed and nowhere else.`,
 			if err != nil {
 				return err
 			}
+			if asQR {
+				return a.drawClient(resp.GetClient(), private)
+			}
 			return a.printClient(resp.GetClient(), private, asJSON)
 		},
 	}
+	cmd.Flags().BoolVar(&asQR, "qr", false, "print a QR code")
 	cmd.Flags().StringVar(&public, "public-key", "", "its WireGuard public `KEY`, as wg pubkey prints it")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON; fields are added, never changed")
 	return cmd
@@ -93,6 +102,25 @@ func (a *app) printClient(c *meshdv1.ClientSettings, private string, asJSON bool
 		return printJSON(a.stdout, toClientJSON(c, private))
 	}
 	fmt.Fprint(a.stdout, coordinator.WireGuardConfig(c, private))
+	a.adviseClient(c)
+	return nil
+}
+
+// drawClient prints a QR code, or the configuration if that is too long for one:
+// the device is a member by now, and its key nowhere else.
+func (a *app) drawClient(c *meshdv1.ClientSettings, private string) error {
+	code, err := qrCode(essence(coordinator.WireGuardConfig(c, private)))
+	if err != nil {
+		a.say("with %d members it is too long for a QR code, so this is the configuration itself", len(c.GetPeers()))
+		return a.printClient(c, private, false)
+	}
+	fmt.Fprint(a.stdout, code)
+	a.adviseClient(c)
+	return nil
+}
+
+// adviseClient says what the device needs besides.
+func (a *app) adviseClient(c *meshdv1.ClientSettings) {
 	switch command := coordinator.WgsdClient(c, ""); {
 	case c.GetHubEndpoint() == "":
 		a.say("the coordinator has no address to name, so it can't learn where %s is: start it with --public HOST", c.GetMember().GetMember().GetName())
@@ -101,7 +129,6 @@ func (a *app) printClient(c *meshdv1.ClientSettings, private string, asJSON bool
 	default:
 		a.say("to keep the endpoints fresh, run every minute on the device: %s", command)
 	}
-	return nil
 }
 
 func (a *app) clientConfigCommand(h *hub) *cobra.Command {

@@ -77,6 +77,10 @@ func TestClients(t *testing.T) {
 		meshd: --public-key AAAA: want 44 characters of base64, as wg pubkey prints
 		hint: meshd coordinator client add --help
 	`)
+	b.do(t, "coordinator client add router --qr --public-key "+routerKey, 2, "", `
+		meshd: meshd coordinator client add: --qr goes with neither --json nor --public-key
+		hint: meshd coordinator client add --help
+	`)
 	b.do(t, "coordinator client list", 0, `
 		ID  NAME    ADDRESSES            STATE   SEEN AT            PUBLIC KEY
 		7   router  100.96.0.7, fd12::7  online  203.0.113.5:51820  `+routerKey+`
