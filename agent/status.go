@@ -129,7 +129,7 @@ func (v *view) hubStatus(h punch.HubStatus) localapi.Hub {
 
 func peerStatus(p Peer, path punch.PeerStatus, stats tunnel.Stats) localapi.Peer {
 	s := localapi.Peer{
-		Name: p.Name, Key: p.Key.String(), Addresses: p.Addresses, Online: p.Online, Relays: p.Relay, AllowedIPs: p.AllowedIPs,
+		Name: p.Name, Key: p.Key.String(), Addresses: p.Addresses, Online: p.Online, Plain: p.Plain, Relays: p.Relay, AllowedIPs: p.AllowedIPs,
 		Path: path.Path.String(), Relay: path.Relay, Since: path.Since, Reason: path.Reason, RTT: ms(path.RTT), Singly: path.Singly,
 		LastHandshake: stats.LastHandshake, RxBytes: stats.RxBytes, TxBytes: stats.TxBytes,
 	}

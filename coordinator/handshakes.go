@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"maps"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -53,8 +54,15 @@ func (h *handshakes) hear(from netip.AddrPort, b []byte) {
 func (h *handshakes) fresh(id MemberID, i wire.Initiation) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if last, known := h.last[id]; known && last.Static == i.Static && !i.After(last) {
+	last, known := h.last[id]
+	if known && last.Static == i.Static && !i.After(last) {
 		return false
+	}
+	if !known { // a good time to forget those who are members no more
+		maps.DeleteFunc(h.last, func(id MemberID, i wire.Initiation) bool {
+			now, member := h.roster.plain(i.Static)
+			return !member || now != id
+		})
 	}
 	h.last[id] = i
 	return true

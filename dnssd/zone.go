@@ -94,21 +94,6 @@ func NewZone(c ZoneConfig) (*Zone, error) {
 // Name is the zone's name, absolute and in lower case.
 func (z *Zone) Name() string { return z.name }
 
-// Zones are all names that the zone is the authority for: its own first, then
-// the reverse zones.
-func (z *Zone) Zones() []string {
-	return slices.SortedFunc(maps.Keys(z.apexes), func(a, b string) int {
-		return cmp.Or(cmp.Compare(boolInt(a != z.name), boolInt(b != z.name)), cmp.Compare(a, b))
-	})
-}
-
-func boolInt(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
-
 // Set adds a member or changes it. It fails, and changes nothing, when
 // something of it can't be a record or belongs to another member.
 func (z *Zone) Set(m Member) error {

@@ -83,6 +83,7 @@ type Peer struct {
 	Key           string         `json:"key"`
 	Addresses     []netip.Addr   `json:"addresses"`
 	Online        bool           `json:"online"`
+	Plain         bool           `json:"plain,omitempty"`  // it runs WireGuard, and nothing of ours
 	Relays        bool           `json:"relays,omitempty"` // it offers to relay for others
 	Path          string         `json:"path"`             // direct, relay, tls, none
 	Relay         string         `json:"relay,omitempty"`  // the member that relays; "": the coordinator does

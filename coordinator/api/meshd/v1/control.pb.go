@@ -2034,7 +2034,7 @@ func (x *DeleteMemberResponse) GetMember() *MemberInfo {
 
 type AddClientRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`                                     // a DNS label; made unique
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`                                     // a DNS label; one that is taken is refused
 	WireguardKey  []byte                 `protobuf:"bytes,2,opt,name=wireguard_key,json=wireguardKey,proto3" json:"wireguard_key,omitempty"` // its Curve25519 public key, 32 bytes
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
