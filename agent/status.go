@@ -79,6 +79,7 @@ func (v *view) status(now time.Time, paths punch.Status, stats map[tunnel.Key]tu
 	}
 	if v.plane != nil {
 		s.Backend, s.Self.Interface = v.plane.tunnel.Backend(), v.plane.tunnel.Name()
+		s.FastPath = fastPath(v.plane.tunnel)
 		s.Self.NAT = selfView(paths.Local, paths.Hub).Words
 		v.plane.names.status(&s)
 		s.Self.Endpoints = endpoints(paths.Local.Candidates, v.plane.mapped.list())
@@ -98,6 +99,16 @@ func (v *view) status(now time.Time, paths punch.Status, stats map[tunnel.Key]tu
 		}
 	}
 	return s
+}
+
+// fastPath is what the tunnel's carried, if it has one.
+func fastPath(t tunnel.Tunnel) *localapi.FastPath {
+	if t, ok := t.(interface{ Fast() (uint64, uint64) }); ok {
+		if sealed, opened := t.Fast(); sealed+opened > 0 {
+			return &localapi.FastPath{Sealed: sealed, Opened: opened}
+		}
+	}
+	return nil
 }
 
 // endpoints lists what peers are told, then what gateways mapped in vain.

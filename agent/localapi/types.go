@@ -36,6 +36,15 @@ type Status struct {
 	DNS     DNS      `json:"dns"`
 	// Relaying is set while this machine offers to relay for other members.
 	Relaying *Relaying `json:"relaying,omitempty"`
+	// FastPath is set where this program carries packets, and has some.
+	FastPath *FastPath `json:"fast_path,omitempty"`
+}
+
+// FastPath is what the user-space WireGuard's fast path has carried since the mesh
+// is up. Packets that it left to wireguard-go are not counted.
+type FastPath struct {
+	Sealed uint64 `json:"sealed_packets"`
+	Opened uint64 `json:"opened_packets"`
 }
 
 // Relaying is what this machine has relayed for other members since its start.

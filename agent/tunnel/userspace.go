@@ -9,6 +9,8 @@ import (
 
 	"golang.zx2c4.com/wireguard/device"
 	"golang.zx2c4.com/wireguard/tun"
+
+	"meshd/agent/tunnel/fastpath"
 )
 
 // userspace is wireguard-go on a TUN device.
@@ -17,7 +19,8 @@ type userspace struct {
 	dev  *device.Device
 	bind *bind
 
-	slow string // why there is no fast path; empty: there is, or can't be on this system
+	fast *fastpath.Path // nil: none
+	slow string         // why there is no fast path; empty: there is, or can't be on this system
 
 	stop  context.CancelFunc
 	tasks sync.WaitGroup // of our own; the device looks after its own
@@ -38,7 +41,7 @@ func newUserspace(c Config, dev tun.Device) (*userspace, error) {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	u := &userspace{name: name, bind: &bind{transport: c.Transport}, slow: slow, stop: stop}
+	u := &userspace{name: name, bind: &bind{transport: c.Transport}, fast: fast, slow: slow, stop: stop}
 	if w, ok := dev.(watcher); ok {
 		u.tasks.Go(w.Watch)
 	}
@@ -146,6 +149,15 @@ func (u *userspace) Health() string {
 		return ""
 	}
 	return "packets take the slow path: " + u.slow
+}
+
+// Fast is how many packets the fast path sealed and opened; 0 and 0: none, or there
+// is no such path.
+func (u *userspace) Fast() (sealed, opened uint64) {
+	if u.fast == nil {
+		return 0, 0
+	}
+	return u.fast.Packets()
 }
 
 func (u *userspace) Close() error {

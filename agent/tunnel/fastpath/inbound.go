@@ -35,6 +35,7 @@ type burst struct {
 	valid    bool   // one of them was authentic and new
 	data     bool   // and more than a keepalive
 	bytes    int
+	packets  int
 	source   address // the last one that was allowed
 }
 
@@ -79,6 +80,7 @@ func (in *inbound) transport(b []byte, now time.Time) {
 		in.confirm()
 	}
 	in.bytes += len(b)
+	in.packets++
 	if len(plain) == 0 {
 		return
 	}
@@ -123,6 +125,7 @@ func (in *inbound) settle() {
 	if in.valid {
 		p := in.peer
 		in.sessions.from.received(p).Add(uint64(in.bytes))
+		in.path.opened.Add(uint64(in.packets))
 		keepKeyFreshReceiving(p)
 		timersAnyAuthenticatedPacketTraversal(p)
 		timersAnyAuthenticatedPacketReceived(p)

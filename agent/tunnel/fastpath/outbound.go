@@ -164,6 +164,7 @@ func (out *outbound) flush() {
 	timersDataSent(p)
 	if err == nil {
 		out.from.sent(p).Add(uint64(out.used))
+		out.path.sealed.Add(uint64(len(out.bufs)))
 		keepKeyFreshSending(p)
 	}
 	out.bufs, out.used = out.bufs[:0], 0

@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -60,7 +61,12 @@ type Path struct {
 	closed     chan struct{} // by Close
 	once       sync.Once
 	err        error // why outbound ended; set before staged is closed
+
+	sealed, opened atomic.Uint64
 }
+
+// Packets is how many transport packets were sealed and sent here, and opened.
+func (p *Path) Packets() (sealed, opened uint64) { return p.sealed.Load(), p.opened.Load() }
 
 // New makes a path between t and transport. It fails when the module that it was
 // built with does not look as expected: then the device must do all by itself.
