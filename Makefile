@@ -49,16 +49,17 @@ else
 	@echo "not root: left out $(NEED_ROOT)"
 endif
 
-# GUEST_RUN chooses among the stories of deploy/lab/e2e.
+# GUEST_RUN chooses among the stories of deploy/lab/e2e and the pairs of deploy/lab/grid.
 GUEST_RUN     ?= TestKernel
 GUEST_TIMEOUT ?= 8m
 
 guest: build
 	@deploy/tools.sh guest
 	$(GO) build -o bin/guest ./deploy/lab/guest
-	$(GO) vet -tags guest ./deploy/lab/e2e
-	$(GO) test -c -tags guest -o bin/e2e.test ./deploy/lab/e2e
-	bin/guest -kernel bin/guest.kernel -timeout $(GUEST_TIMEOUT) -env MESHD_PREBUILT=/bin/meshd -add bin/meshd bin/e2e.test -test.v -test.run '$(GUEST_RUN)'
+	$(GO) vet -tags guest ./deploy/lab/e2e ./deploy/lab/grid
+	for stories in e2e grid; do \
+		$(GO) test -c -tags guest -o bin/$$stories.test ./deploy/lab/$$stories && \
+		bin/guest -kernel bin/guest.kernel -timeout $(GUEST_TIMEOUT) -env MESHD_PREBUILT=/bin/meshd -add bin/meshd bin/$$stories.test -test.v -test.run '$(GUEST_RUN)' || exit 1; done
 
 check:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }

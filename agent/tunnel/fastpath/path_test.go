@@ -115,7 +115,11 @@ func TestManyPeers(t *testing.T) {
 		}
 	}
 	in := newInbound(hub.path, &sessions{from: hub.from, all: make(map[uint32]*session)}, hub.path.tun.NewWriter())
+	_, before := hub.path.Packets()
 	in.take(sealed, make([]Key, len(sealed)))
+	if _, after := hub.path.Packets(); after < before+uint64(len(sealed)) {
+		t.Errorf("opened %d packets of %d", after-before, len(sealed))
+	}
 	for n := range each {
 		for _, s := range spokes {
 			hub.want(packet4(s, hub, n))
@@ -134,7 +138,11 @@ func TestManyPackets(t *testing.T) {
 		want = append(want, p)
 		frames = append(frames, append(make([]byte, 10), p...))
 	}
+	before, _ := a.path.Packets()
 	newOutbound(a.path, a.from).take(frames)
+	if after, _ := a.path.Packets(); after < before+uint64(len(frames)) {
+		t.Errorf("sealed %d packets of %d", after-before, len(frames))
+	}
 	b.want(want...)
 }
 

@@ -98,6 +98,16 @@ func (s *scene) home(name string, public netip.Addr, g lab.Gateway) (*lab.Site, 
 	return site, s.host(site, name)
 }
 
+// public adds a host without NAT, which isn't a member yet.
+func (s *scene) public(name string, addr netip.Addr) *mesh.Agent {
+	s.t.Helper()
+	h, err := s.Lab.Public(name, access, addr)
+	must(s.t, err)
+	a := mesh.NewAgent(h, bin)
+	s.members = append(s.members, a)
+	return a
+}
+
 // homes is a scene of two homes, whose hosts are not members yet.
 func (s *scene) homes(a, b lab.Gateway) (siteA, siteB *lab.Site, alice, bob *mesh.Agent) {
 	s.t.Helper()

@@ -98,8 +98,8 @@ func TestBulkOverIPv6(t *testing.T) {
 	must(t, a.AwaitPath(t.Context(), patience, "b", "direct"))
 	must(t, b.AwaitPath(t.Context(), patience, "a", "direct"))
 
-	copyBoth(t, a, b, "direct")
-	copyBoth(t, b, a, "direct")
+	copyBoth(t, a, b, 10<<20, "direct")
+	copyBoth(t, b, a, 10<<20, "direct")
 	flows, err := l.Flows()
 	must(t, err)
 	for _, f := range []lab.Flow{{From: host6(1), To: host6(2)}, {From: host6(2), To: host6(1)}} {

@@ -43,7 +43,7 @@ func grid(ctx context.Context, bin string, n int, only, out, logs string) (good 
 	if len(cells) == 0 {
 		return false, fmt.Errorf("no pair is called %q", only)
 	}
-	results := runAll(ctx, bin, n, cells, logs)
+	results := runAll(ctx, member{bin: bin}, n, cells, logs)
 	if ctx.Err() != nil {
 		return false, ctx.Err()
 	}
@@ -77,7 +77,7 @@ func pick(only string) [][2]int {
 const oneLimit = time.Minute
 
 // runAll tries pairs, n at a time, and tells of each as it ends.
-func runAll(ctx context.Context, bin string, n int, cells [][2]int, logs string) []result {
+func runAll(ctx context.Context, m member, n int, cells [][2]int, logs string) []result {
 	results := make([]result, len(cells))
 	var g errgroup.Group
 	g.SetLimit(n)
@@ -86,9 +86,9 @@ func runAll(ctx context.Context, bin string, n int, cells [][2]int, logs string)
 			if ctx.Err() != nil {
 				return nil
 			}
-			ctx, cancel := context.WithTimeout(ctx, oneLimit)
+			ctx, cancel := context.WithTimeout(ctx, slowness*oneLimit)
 			defer cancel()
-			results[i] = run(ctx, bin, c[0], c[1], logs)
+			results[i] = run(ctx, m, c[0], c[1], logs)
 			fmt.Println(line(results[i]))
 			return nil
 		})

@@ -39,6 +39,12 @@ var (
 	secondHubAddr = netip.MustParseAddr("203.0.113.2")
 )
 
+// member is what both of a pair run.
+type member struct {
+	bin     string
+	backend string // "": meshd chooses
+}
+
 // pair is an internet with a hub and two agents.
 type pair struct {
 	lab        *lab.Lab
@@ -49,9 +55,9 @@ type pair struct {
 
 // run has two kinds meet, and judges. What everybody logged and sent is put into a
 // folder of logs, if one is named.
-func run(ctx context.Context, bin string, row, column int, logs string) result {
+func run(ctx context.Context, m member, row, column int, logs string) result {
 	r := result{row: row, column: column, want: want(row, column)}
-	p, err := newPair(bin, kinds[row], kinds[column])
+	p, err := newPair(m, kinds[row], kinds[column])
 	if err != nil {
 		r.err = err
 		return r
@@ -64,34 +70,35 @@ func run(ctx context.Context, bin string, row, column int, logs string) result {
 	return r
 }
 
-func newPair(bin string, a, b kind) (*pair, error) {
+func newPair(m member, a, b kind) (*pair, error) {
 	l, err := lab.New()
 	if err != nil {
 		return nil, err
 	}
 	p := &pair{lab: l, trace: &trace{addrs: [2]netip.Addr{aliceAddr, bobAddr}}}
-	if err := p.build(bin, a, b); err != nil {
+	if err := p.build(m, a, b); err != nil {
 		l.Close()
 		return nil, err
 	}
 	return p, nil
 }
 
-func (p *pair) build(bin string, a, b kind) error {
+func (p *pair) build(m member, a, b kind) error {
 	host, err := p.lab.Public("hub", hubLink, mesh.HubAddr, secondHubAddr)
 	if err != nil {
 		return err
 	}
-	p.hub = mesh.NewHub(host, bin)
-	alice, linkA, err := a.place(p.lab, "alice", aliceAddr, bin)
+	p.hub = mesh.NewHub(host, m.bin)
+	alice, linkA, err := a.place(p.lab, "alice", aliceAddr, m.bin)
 	if err != nil {
 		return err
 	}
-	bob, linkB, err := b.place(p.lab, "bob", bobAddr, bin)
+	bob, linkB, err := b.place(p.lab, "bob", bobAddr, m.bin)
 	if err != nil {
 		return err
 	}
 	p.alice, p.bob = alice, bob
+	alice.Backend, bob.Backend = m.backend, m.backend
 	linkA.Watch(p.trace.end(0))
 	linkB.Watch(p.trace.end(1))
 	return nil

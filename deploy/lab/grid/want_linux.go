@@ -2,8 +2,11 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"time"
+
+	"meshd/deploy/lab/mesh"
 )
 
 // way is how a pair is expected to talk.
@@ -102,9 +105,19 @@ func (w way) target() time.Duration {
 // somewhat longer than it may take; another one over its retries at 5 s.
 func (w way) patience() time.Duration {
 	if w.direct() {
-		return max(10*time.Second, w.target()+4*time.Second)
+		return slowness * max(10*time.Second, w.target()+4*time.Second)
 	}
 	return 8 * time.Second
+}
+
+// slowness is how much longer an emulated machine may take, the one that can't build
+// meshd.
+var slowness = time.Duration(1)
+
+func init() {
+	if os.Getenv(mesh.PrebuiltEnv) != "" {
+		slowness = 4
+	}
 }
 
 // quiet is the time after which a pair that can't be direct costs nothing more.
