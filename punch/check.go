@@ -25,6 +25,9 @@ func (p *path) takeProbe(now time.Time, m *wire.Message, from route) {
 		p.out = append(p.out, sendProbe{typ: wire.Pong, to: from, echo: m, seen: from.addr})
 		if l == p.cur {
 			p.watch.exchanged(now)
+			if m.Flags&wire.FlagData != 0 {
+				p.takeClaim(now)
+			}
 		}
 		p.check(now, l)
 	case wire.Open:
@@ -235,7 +238,11 @@ func (p *path) ping(now time.Time, to route) {
 	}
 	id := p.txid()
 	p.pings[id] = pinged{to, now}
-	p.out = append(p.out, sendProbe{typ: wire.Ping, to: to, txid: id})
+	ping := sendProbe{typ: wire.Ping, to: to, txid: id}
+	if p.cur != nil && to == p.cur.route && p.trial.tell() {
+		ping.flags = wire.FlagData
+	}
+	p.out = append(p.out, ping)
 }
 
 // heardFrom lists the routes the peer was heard on lately.

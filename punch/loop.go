@@ -197,6 +197,9 @@ func (l *loop) receiveProbe(now time.Time, d datagram) {
 			return
 		}
 	}
+	if msg.Type == wire.Ping && msg.Flags&wire.FlagData != 0 {
+		l.takeTraffic(now, m) // what came before the PING is counted before
+	}
 	l.step(m, heard{msg, d.from})
 	if d.relayed == nil && (l.mux.owner(d.from.addr) != m.flow || l.becameClient(m, d.from)) {
 		l.publish()

@@ -16,13 +16,17 @@ const (
 	// and when it has heard nothing for 15 s.
 	askPatience = time.Second
 	trialSpan   = 10 * time.Second
-	trialShort  = 3 * time.Second  // if something did come straight
-	trialLeast  = time.Second      // after the first packet by relay
-	trialProof  = 5                // packets that came by relay, and none straight
-	trialHint   = 2                // the same, once the trial is over
-	trialGap    = time.Minute      // after one that proved nothing; doubled up to …
-	trialGapMax = 16 * time.Minute // … this
-	muteFor     = 10 * time.Minute // a route that was found to drop data is left alone
+	// The peer says by PINGs that data is on its way. So many of them in a row, for so
+	// long, with no data: a loss now and then is no reason.
+	claimsLeast    = 4
+	claimsPatience = 2 * time.Second
+	trialShort     = 3 * time.Second  // if something did come straight
+	trialLeast     = time.Second      // after the first packet by relay
+	trialProof     = 5                // packets that came by relay, and none straight
+	trialHint      = 2                // the same, once the trial is over
+	trialGap       = time.Minute      // after one that proved nothing; doubled up to …
+	trialGapMax    = 16 * time.Minute // … this
+	muteFor        = 10 * time.Minute // a route that was found to drop data is left alone
 )
 
 // NoData is the verdict on a route over which probes pass and WireGuard's packets
@@ -30,8 +34,9 @@ const (
 const NoData = "probes pass, but WireGuard's packets are dropped on the way"
 
 // trial finds out whether WireGuard's packets come through where probes do: some
-// networks know them by their shape. It begins when data has gone over a route for
-// longer than WireGuard lets anyone stay silent, or a handshake is not answered.
+// networks know them by their shape. It begins when the peer says that data is
+// coming and none does, when data has gone over a route for longer than WireGuard
+// lets anyone stay silent, or when a handshake is not answered.
 // Then both sides send both ways for a while. Whoever gets the peer's packets by
 // relay, and not one of them straight, has the proof, and tells the peer.
 //
@@ -43,13 +48,19 @@ type trial struct {
 	unheard  time.Time // first data sent since the last of these; zero: none was
 	asking   time.Time // a handshake waits for its answer since; zero: none does
 
-	began    time.Time // both ways since; zero: no trial
-	fresh    bool      // straight is from before it, as empty packets wake nobody
-	byRelay  uint64    // packets that came by relay since
-	firstAt  time.Time // and when the first did
-	heard    bool      // something came straight: here all is well, but there?
-	next     time.Time // no trial before
-	failures int       // trials in a row that proved nothing
+	began   time.Time // both ways since; zero: no trial
+	fresh   bool      // straight is from before it, as empty packets wake nobody
+	byRelay uint64    // packets that came by relay since
+	firstAt time.Time // and when the first did
+	heard   bool      // something came straight: here all is well, but there?
+	next    time.Time // no trial before
+
+	sent    bool      // data went out that the peer has not been told of
+	claimed uint64    // straight, when the peer last told …
+	claims  int       // … and how often it told since, with nothing coming …
+	since   time.Time // … from then on
+
+	failures int // trials in a row that proved nothing
 }
 
 // running reports whether data goes both ways for the sake of comparison.
@@ -63,6 +74,7 @@ func (t *trial) take(now time.Time, ev traffic) {
 	heard := ev.straight != t.straight && !t.fresh
 	t.fresh = false
 	t.straight, t.asking = ev.straight, ev.asking
+	t.sent = t.sent || ev.sent > 0
 	switch {
 	case heard && t.running():
 		t.heard = true
@@ -77,6 +89,27 @@ func (t *trial) take(now time.Time, ev traffic) {
 		}
 		t.byRelay += ev.relayed
 	}
+}
+
+// tell reports whether a PING is to tell of data, which it is once.
+func (t *trial) tell() bool {
+	sent := t.sent
+	t.sent = false
+	return sent
+}
+
+// claim takes what a PING tells of data, and reports whether that should have come
+// by now.
+func (t *trial) claim(now time.Time) bool {
+	switch {
+	case t.straight != t.claimed:
+		t.claimed, t.claims = t.straight, 0
+		return false
+	case t.claims == 0:
+		t.since = now
+	}
+	t.claims++
+	return t.claims >= claimsLeast && now.Sub(t.since) >= claimsPatience
 }
 
 // begin starts a trial.
@@ -96,7 +129,7 @@ func (t *trial) end(now time.Time) {
 		t.failures = 1
 	}
 	t.next = now.Add(min(trialGap<<min(t.failures-1, 10), trialGapMax))
-	t.began, t.unheard = time.Time{}, time.Time{}
+	t.began, t.unheard, t.claims = time.Time{}, time.Time{}, 0
 }
 
 // dueAt is when silence becomes a reason for a trial; zero: not.
@@ -144,8 +177,20 @@ func (p *path) runTrial(now time.Time) {
 	case t.running() && !now.Before(t.endAt()):
 		t.end(now)
 	case p.healthy() && !due.IsZero() && !now.Before(due):
-		p.tellTrial(wire.FlagTrial)
-		t.begin(now)
+		p.beginTrial(now)
+	}
+}
+
+func (p *path) beginTrial(now time.Time) {
+	p.tellTrial(wire.FlagTrial)
+	p.trial.begin(now)
+}
+
+// takeClaim hears that data is coming over the route in use.
+func (p *path) takeClaim(now time.Time) {
+	t := &p.trial
+	if t.claim(now) && p.healthy() && p.relay.via != ViaNone && !t.running() && !now.Before(t.next) {
+		p.beginTrial(now)
 	}
 }
 

@@ -75,6 +75,9 @@ const (
 	// are their ports behind a NAT that preserves them; behind a sequential one,
 	// the ports it gave right before them and right after.
 	FlagReady = 1 << 3
+	// FlagData marks a PING over a direct path: "WireGuard packets of mine have gone
+	// this way since the last such PING". It is of PINGs what FlagReady is of CONNECTs.
+	FlagData = 1 << 3
 	// FlagDetour marks a PING or PONG that measures one of several relays. The
 	// answer takes the same relay back.
 	FlagDetour = 1 << 4
