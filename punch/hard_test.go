@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -556,5 +557,38 @@ func TestSearchAtOnce(t *testing.T) {
 				<-done
 			})
 		})
+	}
+}
+
+// TestSearchesInTurn has two peers look for one behind a hard NAT, who holds its
+// sockets for one at a time. The other one asks until it is its turn.
+func TestSearchesInTurn(t *testing.T) {
+	for _, hard := range []nattest.NAT{nattest.SymmetricBlock, nattest.Symmetric} {
+		for seed := range uint64(10) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorldWith(t, nattest.Config{Seed: seed})
+				defer w.close()
+				a, c := w.addWarm("alice", nattest.Linux), w.addWarm("carol", nattest.Linux)
+				time.Sleep(5 * time.Second)
+				b := w.addWarm("bob", hard)
+				const span = 25 * time.Second
+				start := time.Now()
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					c.stream(b, 50*time.Millisecond, span)
+				}()
+				a.stream(b, 50*time.Millisecond, span)
+				<-done
+				for _, p := range []PeerStatus{a.path(b), c.path(b)} {
+					t.Logf("%v since %v: %s", p.Path, p.Since.Sub(start), p.Reason)
+					for _, x := range p.Attempts {
+						if strings.Contains(x.Verdict, "did not take part") {
+							t.Errorf("seed %d: an attempt after %v ended without a search: %s", seed, x.At.Sub(start), x.Verdict)
+						}
+					}
+				}
+			})
+		}
 	}
 }

@@ -158,6 +158,10 @@ func (s *search) pairLines() {
 // begun reports whether both sides take part.
 func (s *search) begun() bool { return len(s.volleys) > 0 || s.winner != 0 }
 
+// waits reports whether the peer did not answer yet. It may be busy with a search
+// for somebody else: right after a host joins, all want it.
+func (s *search) waits() bool { return s.strategy == birthday && s.seeks && !s.begun() }
+
 // call has SEEK sent.
 func (s *search) call(now time.Time) { s.calling, s.callAt, s.end = true, now, now.Add(seekSpan) }
 

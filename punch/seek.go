@@ -17,6 +17,7 @@ const (
 	clearSpan     = 5 * time.Second        // for both ends to find out about their NATs …
 	clearGap      = 100 * time.Millisecond // … looked at so often
 	turnGap       = time.Second            // between claims of the host's turn
+	turnSpan      = 15 * time.Second       // for another search of the peer's to end, before which it doesn't answer
 	extraBeat     = 15 * time.Second       // heartbeat of a path that would be hard to find again
 	homeAfter     = 2 * time.Minute        // no probe leaves by a route that was proven last a minute ago; gateways forget within 30 s
 	homeAgain     = 10 * time.Minute       // should it fail
@@ -110,6 +111,10 @@ func (p *path) runSearch(now time.Time) {
 	switch {
 	case p.cur != nil && p.confirmed && s.begun():
 		p.endSearch(now, "")
+	case !now.Before(s.end) && s.waits() && now.Sub(p.try.met) < turnSpan:
+		p.search = nil
+		p.out = append(p.out, release{})
+		p.seekAt = now.Add(turnGap + p.jitter(turnGap/4))
 	case !now.Before(s.end):
 		p.endSearch(now, s.failure())
 	}
