@@ -75,6 +75,11 @@ func runRounds() int {
 		if err := (zeroconfLink{}).browse(ctx, on, func(answer) {}); err != nil {
 			panic(err)
 		}
+		ctx, cancel = context.WithTimeout(context.Background(), time.Millisecond)
+		defer cancel()
+		if err := listen(ctx, service, on, func(mention) {}); err != nil {
+			panic(err)
+		}
 	}
 	browse()
 	before := count()

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/grandcat/zeroconf"
-	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -68,8 +67,16 @@ func (w Watch) Run(ctx context.Context) error {
 	if w.listen == nil {
 		w.listen = listen
 	}
-	for v := (&view{Watch: w, seen: sightings{}}); ctx.Err() == nil; {
-		v.cycle(ctx)
+	v := &view{Watch: w, seen: sightings{}, said: make(chan mention)}
+	on := w.Interfaces()
+	stop := v.listenOn(ctx, on)
+	defer func() { stop() }()
+	for ctx.Err() == nil {
+		v.cycle(ctx, on)
+		if now := w.Interfaces(); !slices.EqualFunc(now, on, Interface.equal) {
+			stop()
+			on, stop = now, v.listenOn(ctx, now)
+		}
 	}
 	return nil
 }
@@ -78,36 +85,50 @@ func (w Watch) Run(ctx context.Context) error {
 type view struct {
 	Watch
 	seen sightings
+	said chan mention
 	told bool // something, if only that there is nothing
 	full bool // which was logged
 }
 
-// cycle is a round and the pause after it, on the interfaces of now.
-func (w *view) cycle(ctx context.Context) {
-	ctx, end := context.WithTimeout(ctx, watchRound+watchPause)
-	on := w.Interfaces()
-	found, said, asked := make(chan Service), make(chan mention), make(chan struct{})
-	var ears errgroup.Group
-	defer ears.Wait()
-	defer end()
-	ears.Go(func() error {
-		defer close(asked)
-		w.ask(ctx, on, found)
-		return nil
-	})
-	ears.Go(func() error {
-		if err := w.listen(ctx, w.Type, on, func(m mention) { pass(ctx, said, m) }); err != nil {
-			w.Log.Debug("cannot listen on the LAN", "reason", w.Type, "err", err)
+// listenOn has what is said on these interfaces come by said, until it is stopped.
+func (w *view) listenOn(ctx context.Context, on []Interface) (stop func()) {
+	ctx, end := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for len(on) > 0 && ctx.Err() == nil {
+			if err := w.listen(ctx, w.Type, on, func(m mention) { pass(ctx, w.said, m) }); err != nil {
+				w.Log.Debug("cannot listen on the LAN", "reason", w.Type, "err", err)
+				await(ctx, nil, watchPause)
+			}
 		}
-		return nil
-	})
+	}()
+	return func() {
+		end()
+		<-ended
+	}
+}
+
+// cycle is a round and the pause after it.
+func (w *view) cycle(ctx context.Context, on []Interface) {
+	ctx, end := context.WithTimeout(ctx, watchRound+watchPause)
+	found, done := make(chan Service), make(chan struct{})
+	go func() {
+		defer close(done)
+		w.ask(ctx, on, found)
+	}()
+	defer func() {
+		end()
+		<-done
+	}()
+	asked := done
 	due := time.NewTimer(0)
 	defer due.Stop()
 	for news := false; ; news = false {
 		select {
 		case s := <-found:
 			news = w.room(s) && w.seen.see(time.Now(), s)
-		case m := <-said:
+		case m := <-w.said:
 			w.seen.hear(time.Now(), m)
 		case <-asked:
 			asked, news = nil, !w.told
