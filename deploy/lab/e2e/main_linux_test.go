@@ -19,6 +19,9 @@ func TestMain(m *testing.M) {
 	if at := os.Getenv(wgsdEnv); at != "" {
 		os.Exit(runWgsd(at))
 	}
+	if at := os.Getenv(providerEnv); at != "" {
+		os.Exit(runProvider(at))
+	}
 	os.Exit(buildAndRun(m))
 }
 
