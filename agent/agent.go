@@ -76,6 +76,9 @@ type Config struct {
 	// Metered says whether every packet costs, so that there are no such searches:
 	// "auto", "on", "off"; "": as last time, at first auto.
 	Metered string
+	// FWMark is the firewall mark of what this host sends outside of the mesh, for
+	// its routing rules: a number or "off"; "": as last time, at first off. Linux only.
+	FWMark string
 
 	Version string
 	Log     *slog.Logger // nil: none

@@ -44,7 +44,7 @@ func (l *loop) tryBackend(backend string, dial dialer) (Puncher, tunnel.Tunnel, 
 // newTunnel takes over p, and closes it on error.
 func (l *loop) newTunnel(backend string, p Puncher) (tunnel.Tunnel, error) {
 	t, err := l.cfg.NewTunnel(tunnel.Config{
-		Interface: l.cfg.Interface, PrivateKey: l.private.bytes, Transport: p, Backend: backend, Port: l.state.Port, Log: l.log,
+		Interface: l.cfg.Interface, PrivateKey: l.private.bytes, Transport: p, Backend: backend, Port: l.state.Port, Mark: l.state.mark(), Log: l.log,
 	})
 	if err != nil {
 		p.Close()
@@ -107,21 +107,24 @@ func (l *loop) tryPort(port uint16, backend string, dial dialer) (Puncher, error
 		HubOnly:       l.state.UseRelays == wordOff,
 		BirthdayRate:  l.state.searchRate(),
 		Metered:       l.metered.Load,
+		Mark:          l.state.mark(),
 		ClockOffset:   l.state.ClockOffset,
 		DialWebSocket: dial,
 		Log:           l.log,
 	}
 	if backend == tunnel.Kernel {
-		c.ListenPort = listenBesideKernel
+		c.ListenPort = listenBesideKernel(c.Mark)
 	}
 	return l.cfg.NewPuncher(c)
 }
 
 // listenBesideKernel opens a door to a port that the kernel's WireGuard will have.
-func listenBesideKernel(addr netip.AddrPort) (punch.Socket, error) {
-	c, err := udp.ListenRaw(udp.Config{Addr: addr, Whole: true})
-	if err != nil {
-		return nil, err // not c, which would be a nil of some type
+func listenBesideKernel(mark uint32) func(netip.AddrPort) (punch.Socket, error) {
+	return func(addr netip.AddrPort) (punch.Socket, error) {
+		c, err := udp.ListenRaw(udp.Config{Addr: addr, Mark: mark, Whole: true})
+		if err != nil {
+			return nil, err // not c, which would be a nil of some type
+		}
+		return c, nil
 	}
-	return c, nil
 }

@@ -49,6 +49,7 @@ type loop struct {
 	// unpublished are the services that the hub refused last.
 	unpublished []dnssd.Service
 	metered     atomic.Bool           // every packet costs; read by punch
+	fwmark      atomic.Uint32         // state's; read by who dials the hub
 	moved       chan struct{}         // capacity 1: the way out of this host changed
 	marred      chan struct{}         // capacity 1: our interface is not as we made it
 	relays      []netip.AddrPort      // the hub's relay, as last resolved

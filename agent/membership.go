@@ -40,7 +40,7 @@ func (l *loop) connect(ctx context.Context, h *hub, join *meshdv1.JoinRequest) {
 	l.follow.stop()
 	l.asked, l.joining, l.linked, l.since, l.hubErr = h, join != nil, false, time.Now(), nil
 	l.control = &control{
-		client: api.Dial(api.ClientConfig{Hosts: h.Hosts, Port: h.Port, Pin: h.Pin, Identity: l.identity}),
+		client: api.Dial(api.ClientConfig{Hosts: h.Hosts, Port: h.Port, Pin: h.Pin, Identity: l.identity, DialContext: l.dialHub}),
 		join:   join, identity: l.identity.Public(), key: l.private.public(), version: l.cfg.Version, log: l.log,
 		local: l.local, services: l.services, kick: make(chan struct{}, 1), events: l.events,
 	}

@@ -58,10 +58,10 @@ func (a *Agent) Netcheck(ctx context.Context, lifetime bool) (localapi.Netcheck,
 		return localapi.Netcheck{}, localapi.WithHint(fmt.Errorf("the addresses of the hub's relay are not known (%s)", v.state),
 			"name any STUN server: meshd netcheck --stun HOST[:PORT]")
 	}
-	var k known
+	k := known{mark: v.kept.mark()}
 	if v.plane != nil {
 		s := v.plane.punch.Status()
-		k = known{mapped: v.plane.mapped.list(), local: s.Local, observed: s.Hub.Observed}
+		k.mapped, k.local, k.observed = v.plane.mapped.list(), s.Local, s.Hub.Observed
 	}
 	return netcheck(ctx, a.cfg.Host, v.relays, k, lifetime)
 }
@@ -71,6 +71,7 @@ type known struct {
 	mapped   []portmap.Mapping
 	local    punch.Local
 	observed netip.AddrPort // as what the hub sees the mesh's port
+	mark     uint32         // of sockets
 }
 
 // add puts into a report how the NAT maps, where the servers could not tell, and
@@ -96,7 +97,7 @@ func netcheck(ctx context.Context, host netcfg.Host, servers []netip.AddrPort, k
 	var gateways portmap.Report
 	var tasks sync.WaitGroup
 	tasks.Go(func() {
-		found = punch.Discover(ctx, punch.DiscoverConfig{Servers: servers, Own: ipsOf(own), Hairpin: true, Lifetime: lifetime})
+		found = punch.Discover(ctx, punch.DiscoverConfig{Servers: servers, Own: ipsOf(own), Mark: k.mark, Hairpin: true, Lifetime: lifetime})
 	})
 	tasks.Go(func() {
 		m := portmap.New(portmap.Config{Gateways: func() ([]portmap.Gateway, error) { return mappingGateways(host) }, Port: 1})

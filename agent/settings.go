@@ -69,6 +69,13 @@ var settings = []setting{
 	},
 	word("metered", "every packet costs, so no such search; auto if the default route is a modem's or a tethered phone's", wordAuto, []string{wordAuto, wordOn, wordOff},
 		func(c *Config) *string { return &c.Metered }, func(s *state) *string { return &s.Metered }, (*loop).heedMetered),
+	{
+		key: "fwmark", help: "firewall mark of what is sent outside of the mesh, for routing rules; Linux", fallback: wordOff,
+		valid: "a number of 32 bits, 0x… if you like, or off",
+		flag:  func(c *Config) string { return c.FWMark },
+		get:   func(s *state) string { return s.FWMark },
+		put:   putMark,
+	},
 }
 
 // word is a setting that is one of a few words.
@@ -179,6 +186,7 @@ func (l *loop) keepSettings() {
 	if err := l.cfg.ontoState(&l.state); err != nil {
 		l.log.Warn("settings not kept", "err", err)
 	}
+	l.fwmark.Store(l.state.mark())
 	if len(changedSettings(&before, &l.state)) > 0 {
 		l.saveState()
 	}
@@ -218,6 +226,7 @@ func (l *loop) changeSettings(ctx context.Context, c settingChange) error {
 	}
 	changed := changedSettings(&l.state, &next)
 	l.state = next
+	l.fwmark.Store(l.state.mark())
 	var err error
 	if len(changed) > 0 {
 		l.saveState()

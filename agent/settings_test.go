@@ -34,7 +34,7 @@ func (p *fakePuncher) linkChanges() (n int) {
 // others are values that are not the defaults.
 var others = map[string]string{
 	"dns": "off", "mdns": "off", "port-mapping": "off", "advertise-endpoint": "203.0.113.9:41641,[2001:db8::9]:7",
-	"relay": "on", "use-relays": "off", "search-rate": "0", "metered": "on",
+	"relay": "on", "use-relays": "off", "search-rate": "0", "metered": "on", "fwmark": "0xca6c",
 }
 
 func TestSettingsAreHeededAndLast(t *testing.T) {
@@ -54,8 +54,8 @@ func TestSettingsAreHeededAndLast(t *testing.T) {
 			t.Errorf("%s: got %v", when, got)
 		}
 		c := m.puncher().config
-		if c.BirthdayRate >= 0 || !c.Metered() || c.Offer != punch.OfferOn || !c.HubOnly || len(c.Advertise) != 2 {
-			t.Errorf("%s: punch has rate %d, metered %v, offer %v, hub only %v, %v", when, c.BirthdayRate, c.Metered(), c.Offer, c.HubOnly, c.Advertise)
+		if c.BirthdayRate >= 0 || !c.Metered() || c.Offer != punch.OfferOn || !c.HubOnly || len(c.Advertise) != 2 || c.Mark != 0xca6c {
+			t.Errorf("%s: punch has rate %d, metered %v, offer %v, hub only %v, %v, mark %#x", when, c.BirthdayRate, c.Metered(), c.Offer, c.HubOnly, c.Advertise, c.Mark)
 		}
 		if s := d.Status(); s.DNS.Mode != "off" {
 			t.Errorf("%s: dns is %q", when, s.DNS.Mode)
@@ -141,6 +141,7 @@ func TestSettingsRefused(t *testing.T) {
 		{"use-relays", "auto", `"auto"`, "on or off"},
 		{"search-rate", "301", `"301"`, "0 to 300"},
 		{"search-rate", "-1", `"-1"`, "0 to 300"},
+		{"fwmark", "0x100000000", `"0x100000000"`, "32 bits"},
 		{"metered", "yes", `"yes"`, "auto, on or off"},
 		{"advertise-endpoint", "203.0.113.9", `"203.0.113.9"`, "ADDR:PORT"},
 		{"advertise-endpoint", "", `""`, "ADDR:PORT"},

@@ -60,6 +60,8 @@ type state struct {
 	// and auto.
 	SearchRate string `json:"search_rate,omitempty"`
 	Metered    string `json:"metered,omitempty"`
+	// FWMark is what was last asked for; "" and "off" are the same.
+	FWMark string `json:"fwmark,omitempty"`
 	// Services are what this host announces, and Published what the hub may have.
 	Services  []dnssd.Service `json:"services,omitempty"`
 	Published []dnssd.Service `json:"published,omitempty"`

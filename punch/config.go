@@ -59,6 +59,9 @@ type Config struct {
 	// Interfaces returns this host's usable addresses with their prefix lengths:
 	// no loopback, no tunnels, no container bridges. Nil: none.
 	Interfaces func() ([]netip.Prefix, error)
+	// Mark is the mark of the sockets that are opened where there is no Listen: see
+	// udp.Config.
+	Mark uint32
 	// Relay to use at first; zero: none. See [Engine.SetRelay].
 	Relay Relay
 	// DialWebSocket opens a stream to the relay. Nil: there is none.
@@ -135,7 +138,7 @@ func (c Config) normal() (Config, error) {
 	}
 	c.listenSurvey = c.Listen
 	if c.Listen == nil {
-		c.Listen, c.ListenExtra, c.listenSurvey = listenUDP, listenExtra, listenExtra
+		c.Listen, c.ListenExtra, c.listenSurvey = listenUDP(c.Mark), listenExtra(c.Mark), listenExtra(c.Mark)
 	}
 	if c.ListenPort == nil {
 		c.ListenPort = c.Listen
@@ -168,12 +171,21 @@ func (c Config) normal() (Config, error) {
 	return c, nil
 }
 
-func listenUDP(addr netip.AddrPort) (Socket, error) {
-	c, err := udp.Listen(udp.Config{Addr: addr, Whole: true})
-	if err != nil {
-		return nil, err
+func listenUDP(mark uint32) func(netip.AddrPort) (Socket, error) {
+	return listener(udp.Config{Mark: mark, Whole: true})
+}
+
+// listener opens sockets that differ in their addresses.
+func listener(c udp.Config) func(netip.AddrPort) (Socket, error) {
+	return func(addr netip.AddrPort) (Socket, error) {
+		c := c
+		c.Addr = addr
+		s, err := udp.Listen(c)
+		if err != nil {
+			return nil, err // not s, which would be a nil of some type
+		}
+		return s, nil
 	}
-	return c, nil
 }
 
 // anyPortTries is how often a port that is free for IPv4 may be taken for IPv6.

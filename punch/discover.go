@@ -17,6 +17,8 @@ type DiscoverConfig struct {
 	Own []netip.Addr
 	// Listen opens a socket on an unspecified address. Nil: udp.Listen.
 	Listen func(netip.AddrPort) (Socket, error)
+	// Mark is that of these sockets, where Listen is nil: see udp.Config.
+	Mark uint32
 	// Ports samples how ports are allocated even where mapping seems not to depend
 	// on destinations. Otherwise that is done only where it does.
 	Ports bool
@@ -54,7 +56,7 @@ func (d Discovery) Best() *Report {
 // NATs treat all of a host's alike.
 func Discover(ctx context.Context, c DiscoverConfig) Discovery {
 	if c.Listen == nil {
-		c.Listen = listenExtra
+		c.Listen = listenExtra(c.Mark)
 	}
 	var d Discovery
 	var tasks sync.WaitGroup

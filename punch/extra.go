@@ -50,13 +50,9 @@ func newExtras(m *mux, c Config) *extras {
 	return &extras{mux: m, listen: c.ListenExtra, all: make(map[socketID]*extra), last: socket6}
 }
 
-// listenExtra opens one of many sockets that carry little.
-func listenExtra(addr netip.AddrPort) (Socket, error) {
-	c, err := udp.Listen(udp.Config{Addr: addr, NoOffload: true, Whole: true, RecvBuffer: 1 << 20, SendBuffer: 1 << 20})
-	if err != nil {
-		return nil, err
-	}
-	return c, nil
+// listenExtra opens many sockets that carry little.
+func listenExtra(mark uint32) func(netip.AddrPort) (Socket, error) {
+	return listener(udp.Config{Mark: mark, NoOffload: true, Whole: true, RecvBuffer: 1 << 20, SendBuffer: 1 << 20})
 }
 
 // open opens up to n IPv4 sockets for a member. It returns fewer when the system

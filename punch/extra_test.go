@@ -79,7 +79,7 @@ func BenchmarkExtra(b *testing.B) {
 	e, stop := startEngine(b)
 	defer stop()
 	to := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), openExtra(e, 1, false).ports[0])
-	s, err := listenUDP(netip.MustParseAddrPort("127.0.0.1:0"))
+	s, err := listenUDP(0)(netip.MustParseAddrPort("127.0.0.1:0"))
 	if err != nil {
 		b.Fatal(err)
 	}

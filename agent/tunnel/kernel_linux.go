@@ -61,6 +61,7 @@ type kernel struct {
 	name      string
 	index     int
 	port      uint16
+	mark      int
 	log       *slog.Logger
 	client    *wgctrl.Client
 	transport Steering
@@ -84,7 +85,7 @@ func newKernel(c Config) (Tunnel, error) {
 		return nil, errors.New("the transport does not say where packets go, as the kernel's WireGuard must know")
 	}
 	k := &kernel{
-		name: c.Interface, port: c.Port, log: c.Log, transport: transport, died: make(chan struct{}),
+		name: c.Interface, port: c.Port, mark: int(c.Mark), log: c.Log, transport: transport, died: make(chan struct{}),
 		key: wgtypes.Key(c.PrivateKey), want: make(map[Key]Peer), meters: make(map[Key]*meter),
 	}
 	var err error
@@ -113,7 +114,7 @@ func (k *kernel) open(mtu int) error {
 	link, err := netlink.LinkByName(k.name)
 	if err == nil {
 		k.index = link.Attrs().Index
-		err = k.configure(wgtypes.Config{PrivateKey: &k.key, ListenPort: new(int(k.port)), ReplacePeers: true})
+		err = k.configure(wgtypes.Config{PrivateKey: &k.key, ListenPort: new(int(k.port)), FirewallMark: &k.mark, ReplacePeers: true})
 	}
 	if err == nil {
 		err = netlink.LinkSetUp(link) // this binds the port

@@ -97,7 +97,7 @@ func (k *kernel) poll() (busy, gone bool) {
 	if err != nil {
 		return false, isGone(err)
 	}
-	if d.PublicKey != k.key.PublicKey() || d.ListenPort != int(k.port) {
+	if d.PublicKey != k.key.PublicKey() || d.ListenPort != int(k.port) || d.FirewallMark != k.mark {
 		return false, !k.reclaim(d)
 	}
 	if err := k.mend(d); err != nil {
@@ -184,14 +184,14 @@ func endpointOf(p wgtypes.Peer) netip.AddrPort {
 	return netip.AddrPortFrom(have.Addr().Unmap().WithZone(""), have.Port())
 }
 
-// reclaim undoes a foreign change of the key or the port. It reports false if the
+// reclaim undoes a foreign change of the key, the port or the mark. It reports false if the
 // interface of our name is another's by now.
 func (k *kernel) reclaim(d *wgtypes.Device) bool {
 	if !k.sameLink() {
 		return false
 	}
-	k.log.Warn("key or port of the interface were changed by another program, setting them again", "iface", k.name)
-	if err := k.configure(wgtypes.Config{PrivateKey: &k.key, ListenPort: new(int(k.port))}); err != nil {
+	k.log.Warn("key, port or mark of the interface were changed by another program, setting them again", "iface", k.name)
+	if err := k.configure(wgtypes.Config{PrivateKey: &k.key, ListenPort: new(int(k.port)), FirewallMark: &k.mark}); err != nil {
 		k.log.Warn("interface not mended", "iface", k.name, "err", err)
 	}
 	return true

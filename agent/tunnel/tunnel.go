@@ -89,6 +89,7 @@ type Config struct {
 	Transport  Transport  // required; the tunnel closes it
 	Backend    string     // what [Choose] said; "" and Auto: Userspace
 	Port       uint16     // UDP, of the kernel's WireGuard; the transport's own in user space
+	Mark       uint32     // firewall mark of what the kernel's WireGuard sends; the transport's own in user space
 	Log        *slog.Logger
 }
 

@@ -92,10 +92,8 @@ func control(raw syscall.RawConn, f func(fd int) error) error {
 func setOptions(fd int, config Config) error {
 	setBuffer(fd, unix.SO_RCVBUF, unix.SO_RCVBUFFORCE, config.RecvBuffer)
 	setBuffer(fd, unix.SO_SNDBUF, unix.SO_SNDBUFFORCE, config.SendBuffer)
-	if config.Mark != 0 {
-		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(config.Mark)); err != nil {
-			return fmt.Errorf("set mark %#x: %w", config.Mark, err)
-		}
+	if err := setMark(fd, config.Mark); err != nil {
+		return err
 	}
 	if config.Whole {
 		if err := setWhole(fd, config.Addr.Addr().Is4()); err != nil {
@@ -108,6 +106,21 @@ func setOptions(fd int, config Config) error {
 		}
 	}
 	return nil
+}
+
+func setMark(fd int, mark uint32) error {
+	if mark == 0 {
+		return nil
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(mark)); err != nil {
+		return fmt.Errorf("set mark %#x: %w", mark, err)
+	}
+	return nil
+}
+
+// Mark gives a socket of any kind the mark of [Config.Mark].
+func Mark(raw syscall.RawConn, mark uint32) error {
+	return control(raw, func(fd int) error { return setMark(fd, mark) })
 }
 
 // setWhole forbids fragments and has the path MTU that the kernel believes in

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
@@ -23,6 +24,14 @@ type Conn struct {
 	getTTL func() (int, error)
 	ttl    sync.RWMutex // held for writing while the socket's TTL is not its own
 	lent   []byte
+}
+
+// Mark is for Linux only.
+func Mark(_ syscall.RawConn, mark uint32) error {
+	if mark != 0 {
+		return fmt.Errorf("set mark %#x: %w", mark, errors.ErrUnsupported)
+	}
+	return nil
 }
 
 // Listen opens and binds a socket. Its error names the address. Mark and

@@ -121,13 +121,14 @@ func foreignChanges(t *testing.T, w *mesh.World) {
 		"peer " + p.Key + " allowed-ips " + prefix,
 		"peer " + stranger + " allowed-ips " + prefix,
 		"listen-port 9999",
+		"fwmark 0x777",
 	} {
 		_, err := w.Laptop.Host.Run(t.Context(), "wg", append([]string{"set", "meshd0"}, strings.Fields(change)...)...)
 		must(t, err)
 		awaitEndpoint(t, w.Laptop, "nas", one(mesh.HomeBAddr))
 		must(t, mesh.Await(t.Context(), patience, func() error {
 			out, err := w.Laptop.Host.Run(t.Context(), "wg", "show", "meshd0", "dump")
-			if err == nil && (strings.Contains(out, stranger) || strings.Contains(out, prefix) || strings.Contains(out, "\t9999\t")) {
+			if err == nil && (strings.Contains(out, stranger) || strings.Contains(out, prefix) || strings.Contains(out, "\t9999\t") || strings.Contains(out, "0x777")) {
 				err = fmt.Errorf("after `wg set %s`:\n%s", change, out)
 			}
 			return err
@@ -235,6 +236,7 @@ func moduleUnloaded(t *testing.T, w *mesh.World) {
 // TestKernelCarriesTheWinnerOfASearch has a socket of its own carry a peer's
 // packets: the one that a search found.
 func TestKernelCarriesTheWinnerOfASearch(t *testing.T) {
+	t.Parallel()
 	w := world(t)
 	branch := netip.MustParseAddr("198.51.100.50")
 	site, err := w.Lab.Site("branch", lab.Gateway{

@@ -3,7 +3,10 @@
 package e2e
 
 import (
+	"context"
+	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"meshd/agent/localapi"
@@ -67,4 +70,67 @@ func TestKernelMeetsTheFastPath(t *testing.T) {
 		t.Errorf("the fast path sealed %d packets for the kernel, want at least %d", n, least)
 	}
 	t.Logf("the fast path opened %d packets, and sealed %d", there.Opened-begin.Opened, back.Sealed-there.Sealed)
+}
+
+// TestKernelBesideWgQuick has wg-quick make a tunnel of its own, whose packets go
+// through the mesh, and give it the default route. The mesh's own packets would go
+// into it, too, and so round and round, but for their mark.
+func TestKernelBesideWgQuick(t *testing.T) {
+	s := newScene(t)
+	_, _, alice, bob := s.homes(lab.Gateway{}, lab.Gateway{})
+	s.join(alice, bob)
+	s.direct(alice, bob)
+	exit, err := alice.Address(t.Context(), "bob")
+	must(t, err)
+	out, err := alice.Host.Run(t.Context(), "sh", "-c", "for i in 1 2; do k=$(wg genkey); echo $k; echo $k | wg pubkey; done")
+	must(t, err)
+	k := strings.Fields(out)
+	must(t, bob.Host.Shell(fmt.Sprintf(`ip link add theirs type wireguard
+echo %s | wg set theirs listen-port 51999 private-key /dev/stdin peer %s allowed-ips 10.77.0.2
+ip addr add 10.77.0.1/24 dev theirs
+ip link set theirs up`, k[0], k[3])))
+	must(t, alice.Host.Shell(fmt.Sprintf(`umask 077
+mkdir -p /run/theirs
+cat > /run/theirs/theirs.conf <<END
+[Interface]
+PrivateKey = %s
+Address = 10.77.0.2/24
+[Peer]
+PublicKey = %s
+Endpoint = %s:51999
+AllowedIPs = 0.0.0.0/0
+END
+wg-quick up /run/theirs/theirs.conf`, k[2], k[1], exit)))
+	mark, err := alice.Host.Run(t.Context(), "wg", "show", "theirs", "fwmark")
+	must(t, err)
+	way, err := alice.Host.Run(t.Context(), "ip", "route", "get", mesh.HomeBAddr.String())
+	must(t, err)
+	if !strings.Contains(way, "dev theirs") {
+		t.Fatalf("wg-quick did not take the default route: %s", way)
+	}
+
+	_, err = alice.Command(t.Context(), "set", "fwmark="+strings.TrimSpace(mark))
+	must(t, err)
+	s.direct(alice, bob)
+	s.carries(alice, bob, between)
+	backend(t, alice, "kernel")
+
+	t.Log("A daemon that starts beside it reaches the hub, and the relay.")
+	must(t, alice.Kill(t.Context()))
+	_, err = alice.Up(t.Context())
+	must(t, err)
+	must(t, mesh.Await(t.Context(), patience, func() error {
+		st, err := alice.Status(t.Context())
+		if err == nil && !(st.Hub.Connected && st.Hub.UDP) {
+			err = fmt.Errorf("the hub is %+v", st.Hub)
+		}
+		return err
+	}))
+	s.direct(alice, bob)
+
+	t.Log("And the tunnel inside has its peer, by the mesh.")
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	_, err = alice.Host.Run(ctx, "ping", "-c", "1", "-w", fmt.Sprint(int(patience.Seconds())), "10.77.0.1")
+	must(t, err)
 }

@@ -13,9 +13,9 @@ import (
 // tools are the host's programs that the lab uses. Those that the host hasn't are
 // missed by what needs them.
 var tools = strings.Fields(`
-	sh cat head tail wc tee ls rm cp mv mkdir ln grep sed cut tr sort seq sleep true false timeout id uname readlink sha256sum dd date
+	sh bash cat stat head tail wc tee ls rm cp mv mkdir ln grep sed cut tr sort seq sleep true false timeout id uname readlink sha256sum dd date
 	mount umount unshare nsenter setpriv hostname pkill ps kill sysctl dmesg
-	ip ss nft conntrack ping socat iperf3 wg dig nsupdate`)
+	ip ss nft conntrack ping socat iperf3 wg wg-quick dig nsupdate`)
 
 // configs are what their libraries read.
 var configs = []string{"/etc/passwd", "/etc/group", "/etc/protocols", "/etc/services"}
