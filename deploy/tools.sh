@@ -53,7 +53,13 @@ unpacked() {
 	unpack systemd-resolved systemd-resolved
 	unpack openresolv openresolv
 	unpack resolvconf resolvconf
-	unpack avahi avahi-daemon avahi-utils libavahi-core7 libavahi-client3 libavahi-common3 libavahi-common-data libdaemon0 libgdbm6
+	apt-cache show avahi-daemon >/dev/null 2>&1 || apt-get update -qq # else nothing is known to depend on anything
+	unpack avahi avahi-daemon avahi-utils $(libraries avahi-daemon avahi-utils)
+	unpack networkmanager network-manager dnsmasq-base $(libraries network-manager dnsmasq-base)
+}
+# The C library is the machine's: it must fit the loader.
+libraries() { # libraries PACKAGE...
+	apt-cache depends "$@" | sed -n 's/^ *Depends: \(lib[^ ]*\)$/\1/p' | grep -v '^libc6' | sort -u
 }
 unpack() { # unpack FOLDER PACKAGE...
 	[ ! -d "/opt/meshd-tools/$1" ] || return 0

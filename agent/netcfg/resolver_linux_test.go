@@ -356,6 +356,22 @@ func TestResolverOnTheBus(t *testing.T) {
 	}
 }
 
+// serveZone answers for a mesh with a nas until the test ends.
+func serveZone(t *testing.T) {
+	t.Helper()
+	zone, err := dnssd.NewZone(dnssd.ZoneConfig{Name: "home.internal", Prefixes: testNames("").Prefixes, Server: testNames("").Servers})
+	must(t, err)
+	must(t, zone.Set(dnssd.Member{Name: "nas", Key: [32]byte{1}, Addresses: []netip.Addr{netip.MustParseAddr("100.96.0.2")}, Online: true}))
+	udp, tcp, err := dnssd.Listen(t.Context(), netip.AddrPortFrom(testNames("").Servers[0], dnsPort))
+	must(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() {
+		done <- dnssd.NewServer(dnssd.ServerConfig{Zone: zone, UDP: []net.PacketConn{udp}, TCP: []net.Listener{tcp}}).Run(ctx)
+	}()
+	t.Cleanup(func() { stop(); <-done })
+}
+
 // TestRealResolved has systemd-resolved itself ask a server of ours.
 func TestRealResolved(t *testing.T) {
 	dir := tool(t, "systemd-resolved")
@@ -377,18 +393,7 @@ func TestRealResolved(t *testing.T) {
 	spawn(t, filepath.Join(dir, "lib/systemd/systemd-resolved"))
 	owned(t, conn, resolvedName)
 
-	zone, err := dnssd.NewZone(dnssd.ZoneConfig{Name: "home.internal", Prefixes: testNames("").Prefixes, Server: testNames("").Servers})
-	must(t, err)
-	must(t, zone.Set(dnssd.Member{Name: "nas", Key: [32]byte{1}, Addresses: []netip.Addr{netip.MustParseAddr("100.96.0.2")}, Online: true}))
-	udp, tcp, err := dnssd.Listen(t.Context(), netip.MustParseAddrPort("100.96.0.1:53"))
-	must(t, err)
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan error)
-	go func() {
-		done <- dnssd.NewServer(dnssd.ServerConfig{Zone: zone, UDP: []net.PacketConn{udp}, TCP: []net.Listener{tcp}}).Run(ctx)
-	}()
-	defer func() { stop(); <-done }()
-
+	serveZone(t)
 	record := filepath.Join(t.TempDir(), "record")
 	stub := netip.MustParseAddrPort("127.0.0.53:53")
 	ask := func(name, qtype string) string {
