@@ -51,7 +51,7 @@ endif
 
 # GUEST_RUN chooses among the stories of deploy/lab/e2e and the pairs of deploy/lab/grid.
 GUEST_RUN     ?= TestKernel
-GUEST_TIMEOUT ?= 8m
+GUEST_TIMEOUT ?= 20m
 
 guest: build
 	@deploy/tools.sh guest

@@ -51,6 +51,9 @@
 //	direct path        endpoint: the peer's address      the kernel alone
 //	anything else      endpoint: 127.128.x.y, a peer's   kernel ◄─ proxy ─► Transport
 //
+// Its packets carry the firewall mark of the transport's sockets, if those have one,
+// so that both go by the same routes.
+//
 // The kernel lets peers roam, and anybody with the right changes its peers. It
 // tells nobody, so it is asked a few times a second, and what is not as wanted is
 // put right. An interface that is gone ends the tunnel, which the agent makes anew,
