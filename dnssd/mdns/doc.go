@@ -19,5 +19,6 @@
 // faults held off: a resolver serves one round only, its channel is drained to
 // the end, nothing is changed in place but withdrawn and announced anew, not
 // before its first announcements are out, always on named interfaces with named
-// addresses; and who has gone is for a table here to notice.
+// addresses; and who has gone is for a table here to notice. The goodbyes of
+// services, which zeroconf keeps to itself, a socket of ours hears.
 package mdns
