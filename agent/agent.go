@@ -108,6 +108,8 @@ type Puncher interface {
 	Run(context.Context) error
 	SetPeers([]punch.Peer)
 	SetRelay(punch.Relay)
+	SetRelaying(punch.Relaying)
+	SetBirthdayRate(int)
 	SetMapped([]netip.AddrPort)
 	LinkChanged()
 	Want(punch.Key)

@@ -97,14 +97,15 @@ func randomPort() uint16 { return 20000 + rand.N[uint16](12000) }
 
 func (l *loop) tryPort(port uint16, backend string, dial dialer) (Puncher, error) {
 	l.lookMetered()
+	relaying := l.state.relaying()
 	c := punch.Config{
 		PrivateKey:    l.private.bytes,
 		Port:          port,
 		Interfaces:    l.cfg.Host.Addresses,
 		Advertise:     l.state.Advertise,
 		Publish:       l.local.set,
-		Offer:         offers[l.state.Relay],
-		HubOnly:       l.state.UseRelays == wordOff,
+		Offer:         relaying.Offer,
+		HubOnly:       relaying.HubOnly,
 		BirthdayRate:  l.state.searchRate(),
 		Metered:       l.metered.Load,
 		Mark:          l.state.mark(),

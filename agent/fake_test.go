@@ -80,8 +80,19 @@ func (p *fakePuncher) SetPeers(peers []punch.Peer)    { p.set(func() { p.peers =
 func (p *fakePuncher) Want(k punch.Key)               { p.set(func() { p.wanted = append(p.wanted, k) }) }
 func (p *fakePuncher) SetRelay(r punch.Relay)         { p.set(func() { p.relay = r }) }
 func (p *fakePuncher) SetMapped(a []netip.AddrPort)   { p.set(func() { p.mapped = a }) }
+func (p *fakePuncher) SetBirthdayRate(n int)          { p.set(func() { p.config.BirthdayRate = n }) }
 func (p *fakePuncher) LinkChanged()                   { p.set(func() { p.links++ }) }
 func (p *fakePuncher) Status() (s punch.Status)       { p.set(func() { s = p.status }); return s }
+
+// told is what it was made with, or was told later.
+func (p *fakePuncher) told() (o punch.Offer, hubOnly bool, rate int) {
+	p.set(func() { o, hubOnly, rate = p.config.Offer, p.config.HubOnly, p.config.BirthdayRate })
+	return o, hubOnly, rate
+}
+
+func (p *fakePuncher) SetRelaying(r punch.Relaying) {
+	p.set(func() { p.config.Offer, p.config.HubOnly = r.Offer, r.HubOnly })
+}
 
 func (p *fakePuncher) ClockOffset() (d time.Duration) { p.set(func() { d = p.offset }); return d }
 

@@ -30,6 +30,10 @@ func (l *loop) heedMDNS(ctx context.Context) {
 
 func (l *loop) heedMetered(context.Context) { l.lookMetered() }
 
+func (l *loop) heedRelaying(context.Context) { l.plane.punch.SetRelaying(l.state.relaying()) }
+
+func (l *loop) heedSearchRate(context.Context) { l.plane.punch.SetBirthdayRate(l.state.searchRate()) }
+
 // lookMetered finds out whether every packet costs, now or after a change of the
 // network. Where that can't be told it is not so.
 func (l *loop) lookMetered() {

@@ -86,9 +86,22 @@ func TestSettingsHeededWithoutARebuild(t *testing.T) {
 	m := newMachine(t, "nas")
 	d := m.start(newHub(t).Join().String())
 	d.awaitState(localapi.Running)
-	for _, s := range []struct{ dns, mdns, metered string }{{"off", "off", "on"}, {"auto", "auto", "off"}, {"auto", "auto", "off"}} {
-		if err := d.Set(t.Context(), map[string]string{"dns": s.dns, "mdns": s.mdns, "metered": s.metered}); err != nil {
+	for _, s := range []struct {
+		dns, mdns, metered, relay, useRelays, rate string
+		offer                                      punch.Offer
+		probes                                     int
+	}{
+		{"off", "off", "on", "on", "off", "0", punch.OfferOn, -1},
+		{"auto", "auto", "off", "off", "on", "50", punch.OfferOff, 50},
+		{"auto", "auto", "off", "auto", "on", "100", punch.OfferAuto, 100},
+	} {
+		if err := d.Set(t.Context(), map[string]string{
+			"dns": s.dns, "mdns": s.mdns, "metered": s.metered, "relay": s.relay, "use-relays": s.useRelays, "search-rate": s.rate,
+		}); err != nil {
 			t.Fatal(err)
+		}
+		if offer, hubOnly, rate := m.puncher().told(); offer != s.offer || hubOnly != (s.useRelays == "off") || rate != s.probes {
+			t.Errorf("%+v: punch has offer %v, hub only %v, rate %d", s, offer, hubOnly, rate)
 		}
 		if (d.Status().DNS.Mode == "off") != (s.dns == "off") {
 			t.Errorf("dns=%s: got %q", s.dns, d.Status().DNS.Mode)

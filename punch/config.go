@@ -155,10 +155,7 @@ func (c Config) normal() (Config, error) {
 	if c.Largest == 0 {
 		c.Largest = defaultLargest
 	}
-	if c.BirthdayRate == 0 {
-		c.BirthdayRate = defaultRate
-	}
-	c.BirthdayRate = min(c.BirthdayRate, maxRate)
+	c.BirthdayRate = birthdayRate(c.BirthdayRate)
 	if c.RelayRate == 0 {
 		c.RelayRate = defaultRelayRate
 	}
@@ -169,6 +166,14 @@ func (c Config) normal() (Config, error) {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return c, nil
+}
+
+// birthdayRate is the rate that holds when n was asked for.
+func birthdayRate(n int) int {
+	if n == 0 {
+		return defaultRate
+	}
+	return min(n, maxRate)
 }
 
 func listenUDP(mark uint32) func(netip.AddrPort) (Socket, error) {

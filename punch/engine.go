@@ -23,6 +23,7 @@ type Engine struct {
 	link   atomic.Bool
 
 	relaying atomic.Pointer[Relaying]
+	rate     atomic.Pointer[int] // of birthday searches
 
 	asks    chan func(*loop)
 	wants   chan Key

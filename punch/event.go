@@ -102,6 +102,8 @@ type (
 	}
 	// granted: whether claim was.
 	granted struct{ ok bool }
+	// rated: the owner changed the rate of birthday searches.
+	rated struct{ rate int }
 	// timer: the path's deadline passed.
 	timer struct{}
 )
@@ -119,6 +121,7 @@ func (sought) isEvent()       {}
 func (opened) isEvent()       {}
 func (gauged) isEvent()       {}
 func (granted) isEvent()      {}
+func (rated) isEvent()        {}
 func (timer) isEvent()        {}
 func (mirror) isEvent()       {}
 

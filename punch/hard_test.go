@@ -403,6 +403,40 @@ func TestSearchOff(t *testing.T) {
 	}
 }
 
+// TestSearchSwitchedOff has the seeker's owner forbid searches at any moment up to
+// the first probe, and allow them again.
+func TestSearchSwitchedOff(t *testing.T) {
+	for at := time.Duration(0); at < 600*time.Millisecond; at += 20 * time.Millisecond {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			defer w.close()
+			a, b := w.add("alice", nattest.Linux), w.add("bob", nattest.Symmetric)
+			time.Sleep(5 * time.Second)
+			time.AfterFunc(at, func() { a.SetBirthdayRate(-1) })
+			a.stream(b, 50*time.Millisecond, 3*time.Second)
+			began := func(tried Attempt) bool {
+				return tried.Strategy == "birthday" && (tried.Spent > 0 || tried.Verdict == "running")
+			}
+			if slices.ContainsFunc(a.path(b).Attempts, began) {
+				t.Logf("after %v it had begun", at)
+				return
+			}
+			a.stream(b, 50*time.Millisecond, 20*time.Second)
+			if a.directTo(b) {
+				t.Errorf("forbidden after %v, and direct: %+v", at, a.path(b))
+			}
+			if slices.ContainsFunc(a.path(b).Attempts, func(tried Attempt) bool { return tried.Strategy == "birthday" }) {
+				return // bob has opened sockets in vain, and won't soon again
+			}
+			a.SetBirthdayRate(0)
+			a.stream(b, 50*time.Millisecond, 15*time.Second)
+			if !a.directTo(b) && !slices.ContainsFunc(a.path(b).Attempts, began) {
+				t.Errorf("allowed again, and not searched: %+v", a.path(b).Attempts)
+			}
+		})
+	}
+}
+
 // TestOneSearchAtATime has two peers behind random NATs, and data to both.
 func TestOneSearchAtATime(t *testing.T) {
 	story(t, func(t *testing.T, w *world) {

@@ -117,6 +117,9 @@ func (l *loop) takeOrders() {
 	if r := l.relaying.Swap(nil); r != nil {
 		l.setRelaying(*r)
 	}
+	if n := l.rate.Swap(nil); n != nil {
+		l.setRate(*n)
+	}
 	if m := l.mapped.Swap(nil); m != nil {
 		l.setMapped(time.Now(), *m)
 	}

@@ -29,6 +29,21 @@ func (e *Engine) SetRelaying(r Relaying) {
 	e.mux.nudge()
 }
 
+// SetBirthdayRate changes what [Config.BirthdayRate] said at first. A search that
+// runs goes on as it began. It never blocks.
+func (e *Engine) SetBirthdayRate(n int) {
+	n = birthdayRate(n)
+	e.rate.Store(&n)
+	e.mux.nudge()
+}
+
+func (l *loop) setRate(n int) {
+	l.config.BirthdayRate = n
+	for _, m := range l.members.all {
+		l.step(m, rated{n})
+	}
+}
+
 func (l *loop) setRelaying(r Relaying) {
 	l.config.Offer, l.config.HubOnly = r.Offer, r.HubOnly
 	l.local.setOffer(r.Offer)

@@ -144,6 +144,8 @@ func (p *path) take(now time.Time, ev event) {
 		p.takeGauged(now, ev)
 	case granted:
 		p.takeGranted(now, ev.ok)
+	case rated:
+		p.takeRate(now, ev.rate)
 	}
 }
 

@@ -57,6 +57,18 @@ func (p *path) maySeek(now time.Time) bool {
 	return true
 }
 
+// takeRate makes good for a search that was not allowed so far, if it is now.
+func (p *path) takeRate(now time.Time, rate int) {
+	p.rate = rate
+	switch {
+	case p.cur != nil || p.search != nil:
+	case p.try != nil && !p.try.met.IsZero():
+		p.seekAt = now
+	case p.try == nil && !p.retryAt.IsZero():
+		p.retryAt = now
+	}
+}
+
 // needed reports whether somebody would notice a direct path.
 func (p *path) needed(now time.Time) bool {
 	within := func(t time.Time) bool { return !t.IsZero() && now.Sub(t) < relayedFor }
@@ -237,6 +249,10 @@ func (p *path) takeReady(now time.Time, m *wire.Message) {
 	s.peerNAT = m.NAT
 	switch s.strategy {
 	case birthday:
+		if p.rate < 0 { // since SEEK was sent
+			p.endSearch(now, "the owner wants no search")
+			return
+		}
 		p.budget.spend(now, p.nats())
 		s.plan = pl
 		s.aims = aimsAt(host, pl.draw(p.rand, pl.probesAt(p.rate)))
