@@ -13,6 +13,7 @@ type bind struct {
 	transport Transport
 	peers     table
 	opened    atomic.Bool
+	made      func(Key) // told of a peer that was just made and does not run yet; nil: nobody is
 }
 
 var _ conn.Bind = (*bind)(nil)
@@ -87,9 +88,17 @@ func (b *bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 // SetMark does nothing: the transport owns the sockets and their marks.
 func (b *bind) SetMark(uint32) error { return nil }
 
-// ParseEndpoint takes the key of a peer in hex.
+// ParseEndpoint takes the key of a peer in hex. The device asks when it makes the
+// peer, and not again, as writePeer says an endpoint only then.
 func (b *bind) ParseEndpoint(s string) (conn.Endpoint, error) {
-	return b.peers.parse(s)
+	e, err := b.peers.parse(s)
+	if err != nil {
+		return nil, err
+	}
+	if b.made != nil {
+		b.made(e.key)
+	}
+	return e, nil
 }
 
 // BatchSize is the transport's, and the most that receivers are asked for.

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"sync/atomic"
-
-	"golang.zx2c4.com/wireguard/conn"
 )
 
 // endpoint is what WireGuard calls a peer's address: here, the peer. There is
@@ -73,7 +71,7 @@ func (t *table) set(keys []Peer) {
 }
 
 // parse returns the endpoint of the peer whose key s is, in hex.
-func (t *table) parse(s string) (conn.Endpoint, error) {
+func (t *table) parse(s string) (*endpoint, error) {
 	var k Key
 	if n, err := hex.Decode(k[:], []byte(s)); len(s) != 2*len(k) || err != nil || n != len(k) {
 		return nil, fmt.Errorf("endpoint %q is not the key of a peer in hex", s)

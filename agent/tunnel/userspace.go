@@ -57,6 +57,11 @@ func newUserspace(c Config, dev tun.Device) (*userspace, error) {
 	u.tasks.Go(steady.run)
 	u.dev = device.NewDevice(steady, u.bind, newDeviceLog(c.Log))
 	if fast != nil {
+		u.bind.made = func(k Key) {
+			if p := u.dev.LookupPeer(device.NoisePublicKey(k)); p != nil { // nil: the key is our own
+				fast.Slim(p)
+			}
+		}
 		u.tasks.Go(func() { fast.Run(u.dev) })
 	}
 	// Before there are peers: it holds for those that are made later.

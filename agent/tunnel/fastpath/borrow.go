@@ -20,6 +20,9 @@ type layout struct {
 	keypairs, remoteStatic, rxBytes, txBytes  uintptr // of device.Peer
 	entryPeer, entryKeypair                   uintptr // of device.IndexTableEntry
 	sendNonce, send, receive, created, remote uintptr // of device.Keypair
+
+	running, outbound, inbound uintptr // of device.Peer, see slim.go
+	outboundChan, inboundChan  uintptr // of what the latter two point at
 }
 
 var readLayout = sync.OnceValues(func() (l layout, err error) {
@@ -47,7 +50,7 @@ var readLayout = sync.OnceValues(func() (l layout, err error) {
 			return layout{}, err
 		}
 	}
-	return l, nil
+	return l, l.readQueues()
 })
 
 // offset finds a field by its path ("tun.mtu") and checks its type.

@@ -403,6 +403,9 @@ func (m *memBind) ParseEndpoint(s string) (conn.Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
+	if m.path != nil {
+		m.path.Slim(m.dev.LookupPeer(device.NoisePublicKey(key)))
+	}
 	return somewhere{Key(key)}, nil
 }
 func (m *memBind) SetMark(uint32) error { return nil }

@@ -51,7 +51,7 @@ func TestFirstPackets(t *testing.T) {
 				return false
 			})
 			var packets [][]byte
-			for n := range 20 {
+			for n := range 3 * slimQueue {
 				packets = append(packets, packet4(a, b, n))
 				a.write(packets[n])
 			}
