@@ -32,7 +32,14 @@ func chooseProcs() {
 // traffic leave behind. Go by itself keeps as much garbage as there is heap, and
 // WireGuard's receive buffers, hardly touched, make that heap look large.
 func tidyMemory(ctx context.Context) {
-	for wait := firstTidy; pause(ctx, wait); wait = tidyEvery {
+	if !pause(ctx, firstTidy) {
+		return
+	}
+	forgetStart()
+	for {
 		debug.FreeOSMemory()
+		if !pause(ctx, tidyEvery) {
+			return
+		}
 	}
 }
