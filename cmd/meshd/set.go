@@ -19,8 +19,8 @@ func (a *app) setCommand() *cobra.Command {
 		Long: `Change settings of the daemon that runs: all that are named, or on error none. They
 last, as if "meshd up" had been given them as flags. "meshd get" lists them.
 
-For port-mapping and advertise-endpoint the mesh is made anew, which takes a moment;
-the others are heeded at once.`,
+For port-mapping, advertise-endpoint and fwmark the mesh is made anew, which takes a
+moment; the others are heeded at once.`,
 		Example: `  meshd set metered=on
   meshd set search-rate=50 use-relays=off
   meshd set advertise-endpoint=203.0.113.9:41641`,
