@@ -153,7 +153,7 @@ func (p *path) prove(now time.Time, l *leg) {
 		p.wake(now)
 		p.watch.proof(now)
 		p.settle()
-	case p.healthy() && !l.beats(p.cur):
+	case p.healthy() && !l.beats(p.cur) && !p.home(l):
 		return
 	default:
 		p.adopt(now, l, true)

@@ -42,8 +42,8 @@ func (l *leg) beats(cur *leg) bool {
 	if l.tier != cur.tier {
 		return l.tier < cur.tier
 	}
-	if l.socket.extra() != cur.socket.extra() {
-		return cur.socket.extra() // the usual socket will do, after all
+	if l.socket.extra() && !cur.socket.extra() {
+		return false // the usual socket will do
 	}
 	mine, its := l.rtt.estimate(), cur.rtt.estimate()
 	if float64(mine) > betterRatio*float64(its) || its-mine < betterBy {
