@@ -180,7 +180,7 @@ func inNet(t *testing.T, addrs string, f func(t *testing.T, n *nattest.Net, serv
 // A block is found so exactly that a search in it is worth while, and no port of
 // it is left out by much.
 func TestDiscoverBlock(t *testing.T) {
-	for seed := range uint64(200) {
+	for seed := range worlds(200) {
 		synctest.Test(t, func(t *testing.T) {
 			n := nattest.New(nattest.Config{Seed: seed})
 			s := newSTUNServer(t, n, oneHub)

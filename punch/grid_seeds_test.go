@@ -56,7 +56,7 @@ func gridCell(t *testing.T, x, y nattest.Kind, seeds int) {
 		slowest, most = max(slowest, m.after), max(most, m.probes)
 	}
 	t.Logf("%d of %d crossed %q, after %v and %d probes at most", found, seeds, want, slowest, most)
-	// Of n searches 2.2 % fail; that more than n/10+3 do is one in a million.
+	// Of n searches one in three hundred fails; that more than n/10+3 do is a fault.
 	if failed := seeds - found; want == "birthday" && failed > seeds/10+3 {
 		t.Errorf("%d of %d searches found nothing", failed, seeds)
 	}

@@ -52,12 +52,12 @@ func TestPlan(t *testing.T) {
 		{"preserving with sequential, higher", natPreserving, natUp, false, predictBoth, false, 16, 0},
 		{"preserving with preserving", natPreserving, natPreserving, true, predictBoth, true, 4, 0},
 		{"easy with random", natEasy, natRandom, false, birthday, true, 0, 960},
-		{"random with easy", natRandom, natEasy, true, birthday, false, 320, 0},
+		{"random with easy", natRandom, natEasy, true, birthday, false, 384, 0},
 		{"easy with a block", natEasy, natBlock, true, birthday, true, 0, 256},
 		{"a block with easy", natBlock, natEasy, true, birthday, false, 64, 0},
 		{"a tiny block with easy", natTiny, natEasy, true, birthday, false, 16, 0},
 		{"easy with pf", natEasy, natFreeBSD, true, birthday, true, 0, 960},
-		{"pf with easy", natFreeBSD, natEasy, true, birthday, false, 320, 0},
+		{"pf with easy", natFreeBSD, natEasy, true, birthday, false, 384, 0},
 		{"random with random", natRandom, natRandom, true, plain, false, 0, 0},
 		{"random with sequential", natRandom, natUp, true, plain, false, 0, 0},
 		{"preserving with a block", natPreserving, natBlock, true, plain, false, 0, 0},
@@ -195,7 +195,7 @@ func TestSearchTimes(t *testing.T) {
 		easy, hard  nattest.NAT
 		median, p99 time.Duration
 		probes      int
-		least       int // percent of the pairs are direct; of full ranges 2.2 % fail; among so many seeds 5 % hardly ever do
+		least       int // percent of the pairs are direct; of full ranges one in three hundred fails
 		seeds       int
 	}{
 		{"sequential", nattest.PortRestricted, nattest.SymmetricSequential(1), 300 * time.Millisecond, 500 * time.Millisecond, 250, 100, 20},
@@ -206,7 +206,7 @@ func TestSearchTimes(t *testing.T) {
 		{"full range, easy side that accepts", nattest.LinuxAccept, nattest.Symmetric, 4 * time.Second, 14 * time.Second, 1020, 85, 40},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			seeds := tt.seeds
+			seeds := int(worlds(tt.seeds))
 			var took []time.Duration
 			probes, rate := 0, 0
 			for seed := range uint64(seeds) {
@@ -543,7 +543,7 @@ func TestSearchOnBadLine(t *testing.T) {
 		{"block, reordering", nattest.SymmetricBlock, nattest.Link{Delay: 20 * time.Millisecond, Reorder: 0.2}, 5 * time.Second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			for seed := range uint64(10) {
+			for seed := range worlds(10) {
 				synctest.Test(t, func(t *testing.T) {
 					w := newWorldWith(t, nattest.Config{Seed: seed})
 					defer w.close()
@@ -598,7 +598,7 @@ func TestSearchAtOnce(t *testing.T) {
 // sockets for one at a time. The other one asks until it is its turn.
 func TestSearchesInTurn(t *testing.T) {
 	for _, hard := range []nattest.NAT{nattest.SymmetricBlock, nattest.Symmetric} {
-		for seed := range uint64(10) {
+		for seed := range worlds(10) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorldWith(t, nattest.Config{Seed: seed})
 				defer w.close()

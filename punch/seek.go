@@ -12,7 +12,7 @@ import (
 // When an attempt turns to a search, counted from the peer's first answer.
 const (
 	predictAfter  = 100 * time.Millisecond // and two round trips by relay: enough for a plain path to show
-	birthdayAfter = 400 * time.Millisecond // at least, for it costs more
+	birthdayAfter = 400 * time.Millisecond // at least, where it costs more
 	freshAfter    = time.Second            // … for mostly a plain path shows yet
 	clearSpan     = 5 * time.Second        // for both ends to find out about their NATs …
 	clearGap      = 100 * time.Millisecond // … looked at so often
@@ -78,10 +78,10 @@ func (p *path) met(now time.Time) {
 		p.try.met = now
 		after := predictAfter + 2*p.relay.rtt
 		pl := p.planned()
-		switch pl.strategy {
-		case birthday:
+		switch {
+		case pl.strategy == birthday && !pl.small():
 			after = max(after, birthdayAfter)
-		case fresh:
+		case pl.strategy == fresh:
 			after = max(after, freshAfter)
 		}
 		if pl.seeks || p.unclear() {
