@@ -1,7 +1,9 @@
 package tundev
 
 import (
+	"log/slog"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,6 +31,26 @@ func TestIntoTunnels(t *testing.T) {
 	}
 }
 
+// said is a log whose lines are waited for.
+type said chan string
+
+func (s said) Write(line []byte) (int, error) {
+	s <- string(line)
+	return len(line), nil
+}
+
+func (s said) await(t *testing.T, want string) {
+	t.Helper()
+	select {
+	case line := <-s:
+		if !strings.Contains(line, want) {
+			t.Fatalf("logged %q, want %q", line, want)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatalf("%q was not logged", want)
+	}
+}
+
 // UDP is joined, and is not while the host forwards into a vxlan.
 func TestForwarding(t *testing.T) {
 	sysctl := func(v string) {
@@ -40,7 +62,8 @@ func TestForwarding(t *testing.T) {
 		}
 	}
 	sysctl("0")
-	d := open(t, "vnet0", everything)
+	told := make(said, 8)
+	d := openWith(t, "vnet0", Config{MTU: 1400, Offloads: everything, Log: slog.New(slog.NewTextHandler(told, nil))})
 	up(t, "vnet0")
 	go d.Watch()
 	go func() {
@@ -51,25 +74,26 @@ func TestForwarding(t *testing.T) {
 	for _, step := range []struct {
 		name   string
 		do     func()
-		frames int // for two packets of a flow
+		says   string // what is logged, and so waited for
+		frames int    // for two packets of a flow
 	}{
-		{"neither", func() {}, 1},
-		{"forwards", func() { sysctl("1") }, 1},
-		{"forwards, and has a vxlan", func() { nstest.IP(t, "link add vx0 type vxlan id 1 dstport 4789") }, 2},
-		{"forwards no more", func() { sysctl("0") }, 1},
-		{"forwards again", func() { sysctl("1") }, 2},
-		{"has no vxlan any more", func() { nstest.IP(t, "link del vx0") }, 1},
+		{"neither", func() {}, "", 1},
+		{"forwards", func() { sysctl("1") }, "", 1},
+		{"forwards, and has a vxlan", func() { nstest.IP(t, "link add vx0 type vxlan id 1 dstport 4789") }, "one by one", 2},
+		{"forwards no more", func() { sysctl("0") }, "joined again", 1},
+		{"forwards again", func() { sysctl("1") }, "one by one", 2},
+		{"has no vxlan any more", func() { nstest.IP(t, "link del vx0") }, "joined again", 1},
 	} {
 		step.do()
-		frames := 0
-		for end := time.Now().Add(10 * time.Second); frames != step.frames && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-			frames = 0
-			c := vnet.NewCoalescer(func([][]byte) error { frames++; return nil }, everything)
-			c.SplitUDP(&d.split)
-			c.Add(p)
-			c.Add(p)
-			c.Flush()
+		if step.says != "" {
+			told.await(t, step.says)
 		}
+		frames := 0
+		c := vnet.NewCoalescer(func([][]byte) error { frames++; return nil }, everything)
+		c.SplitUDP(&d.split)
+		c.Add(p)
+		c.Add(p)
+		c.Flush()
 		if frames != step.frames {
 			t.Errorf("%s: two packets in %d frames, want %d", step.name, frames, step.frames)
 		}
