@@ -75,16 +75,19 @@ func (l *leg) read() []byte {
 	return b[:n]
 }
 
-// data is a relay datagram to a member.
-func data(epoch uint16, to uint32, payload string) []byte {
-	return append(wire.AppendHeader(nil, wire.Header{Type: wire.Data, Epoch: epoch, ID: wire.RelayID(to)}), payload...)
+// ours is the id of the pair of the NAS, 1, and the laptop, 2.
+var ours = wire.PairID(1, 2)
+
+// data is a relay datagram between the two.
+func data(epoch uint16, payload string) []byte {
+	return append(wire.AppendHeader(nil, wire.Header{Type: wire.Data, Epoch: epoch, ID: ours}), payload...)
 }
 
-func wantData(t *testing.T, b []byte, from uint32, payload string) {
+func wantData(t *testing.T, b []byte, payload string) {
 	t.Helper()
 	h, err := wire.ParseHeader(b)
-	if err != nil || h.Type != wire.Data || h.ID != wire.RelayID(from) || string(b[wire.HeaderSize:]) != payload {
-		t.Errorf("got %v %q, %v, want %q from %d", h, b, err, payload, from)
+	if err != nil || h.Type != wire.Data || h.ID != ours || string(b[wire.HeaderSize:]) != payload {
+		t.Errorf("got %v %q, %v, want %q", h, b, err, payload)
 	}
 }
 
@@ -115,14 +118,14 @@ func TestRelayBetweenMembers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tls.Close()
-	tls.Send(data(0, 1, "to the NAS"))
-	wantData(t, moved.read(), 2, "to the NAS")
-	moved.write([][]byte{data(moved.client.Epoch(), 2, "to the laptop")})
+	tls.Send(data(0, "to the NAS"))
+	wantData(t, moved.read(), "to the NAS")
+	moved.write([][]byte{data(moved.client.Epoch(), "to the laptop")})
 	b, err := tls.Read()
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantData(t, b, 1, "to the laptop")
+	wantData(t, b, "to the laptop")
 
 	t.Log("the owner sees how both are bound")
 	list, err := h.admin.ListMembers(t.Context(), &meshdv1.ListMembersRequest{})
@@ -143,7 +146,7 @@ func TestRelayBetweenMembers(t *testing.T) {
 	if _, err := h.admin.DeleteMember(t.Context(), &meshdv1.DeleteMemberRequest{Member: "nas"}); err != nil {
 		t.Fatal(err)
 	}
-	moved.write([][]byte{data(moved.client.Epoch(), 2, "anyone there?")})
+	moved.write([][]byte{data(moved.client.Epoch(), "anyone there?")})
 	if head, err := wire.ParseHeader(moved.read()); err != nil || head.Type != wire.Reset {
 		t.Errorf("got %v, %v, want a RESET", head, err)
 	}

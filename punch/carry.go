@@ -169,7 +169,7 @@ func (l *loop) legBy(m *member, by Key) *relayLeg {
 	}
 	r := l.relays[i].route
 	leg := &relayLeg{socket: l.socket(r.socket), addr: r.addr}
-	wire.PutHeader(leg.head[:], wire.Header{Type: wire.Forward, ID: m.Relay})
+	wire.PutHeader(leg.head[:], wire.Header{Type: wire.Forward, ID: wire.PairID(l.hub.relay.ID, m.Relay)})
 	return leg
 }
 

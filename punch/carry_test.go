@@ -271,7 +271,7 @@ func TestNobodyElseIsRelayed(t *testing.T) {
 		defer s.Close()
 		to := netip.AddrPortFrom(nas.host.Addr(), nas.conf.Port)
 		forward := func(id wire.RelayID) []byte {
-			return append(wire.AppendHeader(nil, wire.Header{Type: wire.Forward, ID: id}), packet(1, false)...)
+			return append(wire.AppendHeader(nil, wire.Header{Type: wire.Forward, ID: wire.PairID(a.id, id)}), packet(1, false)...)
 		}
 		for range 10 {
 			s.Write([][]byte{forward(b.id)}, to)

@@ -235,7 +235,7 @@ func (h *hub) leg(id wire.RelayID) *relayLeg {
 		return nil
 	}
 	l := &relayLeg{}
-	head := wire.Header{Type: wire.Data, ID: id}
+	head := wire.Header{Type: wire.Data, ID: wire.PairID(h.relay.ID, id)}
 	if h.via == ViaTLS {
 		l.stream = h.stream.conn
 	} else {

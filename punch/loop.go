@@ -212,7 +212,7 @@ func (l *loop) receiveProbe(now time.Time, d datagram) {
 // settle does what is due, and spreads news from one part to the others.
 func (l *loop) settle(now time.Time) {
 	l.hub.run(now)
-	l.mux.setRelay(l.hub.addr())
+	l.mux.setRelay(l.hub.addr(), l.hub.relay.ID)
 	l.takeHubNews(now)
 	l.local.run(now)
 	l.takeLocalNews(now)

@@ -157,6 +157,7 @@ func (ms *members) publish(x *mux, serving bool) {
 		ids:   make(map[wire.RelayID]*flow, len(ms.all)),
 		addrs: make(map[netip.AddrPort]*flow),
 		relay: x.table.Load().relay,
+		self:  x.table.Load().self,
 
 		clients: make(map[netip.AddrPort]client),
 	}
@@ -184,11 +185,12 @@ func (ms *members) publish(x *mux, serving bool) {
 // owner is the flow that packets from an address belong to; nil: nobody's.
 func (m *mux) owner(addr netip.AddrPort) *flow { return m.table.Load().addrs[addr] }
 
-// setRelay tells the packet path where relayed packets come from.
-func (m *mux) setRelay(addr netip.AddrPort) {
+// setRelay tells the packet path where relayed packets come from, and who we are
+// there.
+func (m *mux) setRelay(addr netip.AddrPort, self wire.RelayID) {
 	t := *m.table.Load()
-	if t.relay != addr {
-		t.relay = addr
+	if t.relay != addr || t.self != self {
+		t.relay, t.self = addr, self
 		m.table.Store(&t)
 	}
 }

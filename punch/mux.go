@@ -48,6 +48,7 @@ type table struct {
 	ids   map[wire.RelayID]*flow
 	addrs map[netip.AddrPort]*flow
 	relay netip.AddrPort // the relay's UDP address; zero: none
+	self  wire.RelayID   // ours; zero: none
 
 	clients map[netip.AddrPort]client // whom we relay for; empty: we don't
 }
@@ -168,7 +169,7 @@ func (m *mux) inject(b []byte) {
 		m.divert(datagram{data: b, via: ViaTLS})
 		return
 	}
-	f := m.table.Load().ids[h.ID]
+	f := m.table.Load().farEnd(h)
 	payload := b[wire.HeaderSize:]
 	switch {
 	case f == nil:

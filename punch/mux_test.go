@@ -40,7 +40,7 @@ var (
 	bobKey    = Key{2}
 )
 
-// testMux has one peer, bob: by relay with id 7, and direct from bobAddr.
+// testMux is 1 and has one peer, bob: by relay with id 7, and direct from bobAddr.
 func testMux(s *lazySocket) (*mux, *flow) {
 	m := newMux([]Socket{s, nil})
 	f := &flow{key: bobKey}
@@ -50,13 +50,13 @@ func testMux(s *lazySocket) (*mux, *flow) {
 		flows: map[Key]*flow{bobKey: f},
 		ids:   map[wire.RelayID]*flow{7: f},
 		addrs: map[netip.AddrPort]*flow{bobAddr: f},
-		relay: relayAddr,
+		relay: relayAddr, self: 1,
 	})
 	return m, f
 }
 
 func relayed(id wire.RelayID, payload []byte) []byte {
-	return append(wire.AppendHeader(nil, wire.Header{Type: wire.Data, ID: id}), payload...)
+	return append(wire.AppendHeader(nil, wire.Header{Type: wire.Data, ID: wire.PairID(1, id)}), payload...)
 }
 
 func TestSort(t *testing.T) {
@@ -241,7 +241,7 @@ func BenchmarkReceive(b *testing.B) {
 func BenchmarkOnward(b *testing.B) {
 	s := &lazySocket{}
 	for range 128 {
-		s.batch = append(s.batch, append(wire.AppendHeader(nil, wire.Header{Type: wire.Forward, ID: 7}), make([]byte, 1240)...))
+		s.batch = append(s.batch, append(wire.AppendHeader(nil, wire.Header{Type: wire.Forward, ID: wire.PairID(7, 8)}), make([]byte, 1240)...))
 		s.batch[len(s.batch)-1][wire.HeaderSize] = 4
 		s.from = append(s.from, someAddr)
 	}

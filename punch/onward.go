@@ -31,7 +31,7 @@ type onwards struct {
 // drops it; nothing is ever relayed twice.
 type onward struct {
 	from netip.AddrPort
-	id   wire.RelayID // of the destination
+	id   wire.RelayID // of the pair
 	kind wire.Kind    // of the payloads
 	ok   bool
 	head [wire.HeaderSize]byte // of what is passed on
@@ -65,11 +65,12 @@ func (s *sorter) onwardTake(b []byte, from netip.AddrPort, id wire.RelayID) {
 
 // begin looks up who is at both ends of a run.
 func (o *onward) begin(t *table, from netip.AddrPort, id wire.RelayID, kind wire.Kind) {
-	c, to := t.clients[from], t.ids[id]
+	c := t.clients[from]
+	to := t.ids[wire.PairID(id, c.id)]
 	o.from, o.id, o.kind, o.source, o.to = from, id, kind, c.flow, to
 	known := kind == wire.WireGuard || kind == wire.Probe
 	o.ok = known && c.flow != nil && c.id != 0 && to != nil && to != c.flow && !to.plain
-	wire.PutHeader(o.head[:], wire.Header{Type: wire.Data, ID: c.id})
+	wire.PutHeader(o.head[:], wire.Header{Type: wire.Data, ID: id})
 }
 
 // passOn sends the run, and forgets it. Probes are urgent: a relay that is merely

@@ -190,7 +190,7 @@ func (s *sorter) unwrap(b []byte, from netip.AddrPort) (*flow, []byte) {
 	case h.Type != wire.Data:
 		return nil, nil
 	}
-	f := s.t.ids[h.ID]
+	f := s.t.farEnd(h)
 	payload := b[wire.HeaderSize:]
 	switch {
 	case f == nil:
@@ -207,6 +207,9 @@ func (s *sorter) unwrap(b []byte, from netip.AddrPort) (*flow, []byte) {
 	}
 	return nil, nil
 }
+
+// farEnd is whose relayed data has this header; nil: nobody's.
+func (t *table) farEnd(h wire.Header) *flow { return t.ids[wire.PairID(h.ID, t.self)] }
 
 // relayAt tells which relay is at an address: the hub (a zero key), or a peer
 // that relays to us.

@@ -102,7 +102,7 @@ func (h *testHub) handle(s *nattest.Socket, b []byte, from netip.AddrPort) {
 		ok := bound && head.Epoch == h.epoch
 		h.mu.Unlock()
 		if ok {
-			h.forward(id, head.ID, b)
+			h.forward(id, wire.PairID(id, head.ID), b)
 		} else {
 			s.Write([][]byte{wire.AppendHeader(nil, wire.Header{Type: wire.Reset, Epoch: h.epoch})}, from)
 		}
@@ -139,7 +139,6 @@ func (h *testHub) forward(from, to wire.RelayID, b []byte) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	b = clone(b)
-	wire.PutHeader(b, wire.Header{Type: wire.Data, Epoch: h.epoch, ID: from})
 	if wire.IsWireGuard(b[wire.HeaderSize:]) {
 		h.relayed++
 	}
@@ -205,7 +204,7 @@ func (s *testStream) Send(b []byte) {
 	time.AfterFunc(streamDelay, func() {
 		head, _ := wire.ParseHeader(b)
 		if head.Type == wire.Data {
-			s.hub.forward(s.id, head.ID, b)
+			s.hub.forward(s.id, wire.PairID(s.id, head.ID), b)
 			return
 		}
 		if m, err := wire.ParseSession(b); err == nil {

@@ -26,7 +26,7 @@ func benchUDP(b *testing.B, bundle int) {
 	to.bind(b, s.Addrs()[0])
 	bufs := make([][]byte, bundle)
 	for i := range bufs {
-		bufs[i] = data(from.client.Epoch(), bob, string(make([]byte, payload)))
+		bufs[i] = data(from.client.Epoch(), alice^bob, string(make([]byte, payload)))
 	}
 	k := newSink(512)
 	to.counter.Store(k)
@@ -52,7 +52,7 @@ func BenchmarkRelayWebSocket(b *testing.B) {
 			k.count(1)
 		}
 	}()
-	datagram := data(0, bob, string(make([]byte, payload)))
+	datagram := data(0, alice^bob, string(make([]byte, payload)))
 	k.run(b, func() int { from.send(b, datagram); return 1 })
 }
 

@@ -91,7 +91,7 @@ func TestDataBehindAnswer(t *testing.T) {
 		t.Fatalf("event %v, want %v", event, want)
 	}
 	h.handle(later, atHome, send[0])
-	if v := h.handle(later, atHome, data(c.Epoch(), bob, "x")); v.action != forwardIt {
+	if v := h.handle(later, atHome, data(c.Epoch(), alice^bob, "x")); v.action != forwardIt {
 		t.Errorf("data behind the ANSWER got %+v, want it forwarded", v)
 	}
 
@@ -187,7 +187,7 @@ func TestRelayRestart(t *testing.T) {
 	c := bindAt(t, start, newTestHandler(nil), alice, home)
 	h := newHandler(ServerConfig{Directory: directory{}}, 8, relayAddrs)
 	now := start.Add(time.Second)
-	v := h.handle(now, atHome, data(c.Epoch(), bob, "x"))
+	v := h.handle(now, atHome, data(c.Epoch(), alice^bob, "x"))
 	send, _ := c.Receive(now, v.reply, c.Addr())
 	if events := talk(t, now, h, c, home, send); len(events) != 2 || c.Epoch() != 8 {
 		t.Errorf("events = %v, epoch %d; want bound twice with epoch 8", events, c.Epoch())
@@ -213,7 +213,7 @@ func TestReceiveIgnores(t *testing.T) {
 		{"for somebody else", other, relayAddrs[0]},
 		{"never asked for", stale, relayAddrs[0]},
 		{"our own", hello, relayAddrs[0]},
-		{"data", data(7, bob, "x"), relayAddrs[0]},
+		{"data", data(7, alice^bob, "x"), relayAddrs[0]},
 		{"nothing", nil, relayAddrs[0]},
 	}
 	for _, test := range tests {

@@ -10,10 +10,9 @@
 //	socket 0 ─┐                                    ┌─► socket n, UDP_SEGMENT
 //	socket 1 ─┼─► read a batch ─► handler ─► outbox┼─► socket m
 //	WebSocket ┘   (bundles)       decides   groups └─► queue ─► WebSocket
-//	                 ▲               │     by session
-//	                 │               ├─► reply (session message, STUN) from one socket
-//	               header            └─► drop, counted
-//	            rewritten in place
+//	                                 │     by session
+//	                                 ├─► reply (session message, STUN) from one socket
+//	                                 └─► drop, counted
 //
 // # Sessions
 //

@@ -15,7 +15,7 @@ import (
 const batch = 256
 
 // serveUDP reads one socket until it is closed. Datagrams are forwarded where the
-// kernel put them, so that a bundle leaves as it came, but for the headers.
+// kernel put them, so that a bundle leaves as it came.
 func (s *Server) serveUDP(socket, reader int) error {
 	conn := s.conns[socket][reader]
 	packets, from := make([][]byte, batch), make([]netip.AddrPort, batch)
@@ -89,7 +89,6 @@ func (f *forwarder) carryOut(now time.Time, v *verdict, b []byte) (reply bool) {
 			f.tally.drops[DropLimited]++
 			return false
 		}
-		copy(b, v.head[:])
 		f.outbox.add(v.to, b)
 	case replyToIt:
 		f.tally.replies++

@@ -38,8 +38,7 @@ type verdict struct {
 	socket int    // replyToIt: index of the socket that sends it
 	port   uint16 // replyToIt: of the source's address; 0 means the source's own
 
-	head [wire.HeaderSize]byte // forwardIt: to be put in the place of its header
-	to   route                 // forwardIt
+	to route // forwardIt
 
 	limit *rate.Limiter // forwardIt: what the sender may spend, in bytes; nil: all it likes
 }
@@ -112,8 +111,13 @@ func (h *handler) handleData(now time.Time, from leg, head wire.Header) verdict 
 	return h.forward(now, s.id, head.ID)
 }
 
-// forward decides whether and where a datagram goes. The caller holds the lock.
-func (h *handler) forward(now time.Time, from, to wire.RelayID) verdict {
+// forward decides whether and where a datagram of a pair goes. The caller holds the
+// lock.
+func (h *handler) forward(now time.Time, from, pair wire.RelayID) verdict {
+	to := wire.PairID(pair, from)
+	if pair == 0 {
+		return dropped(DropMalformed)
+	}
 	if !h.directory.May(from, to) {
 		return dropped(DropForbidden)
 	}
@@ -121,9 +125,7 @@ func (h *handler) forward(now time.Time, from, to wire.RelayID) verdict {
 	if !ok {
 		return dropped(DropAbsent)
 	}
-	v := verdict{action: forwardIt, to: r, limit: h.table.limit(from)}
-	wire.PutHeader(v.head[:], wire.Header{Type: wire.Data, Epoch: h.epoch, ID: from})
-	return v
+	return verdict{action: forwardIt, to: r, limit: h.table.limit(from)}
 }
 
 func (h *handler) reset(now time.Time, to leg) verdict {
@@ -215,13 +217,13 @@ func (h *handler) handlePipe(now time.Time, id wire.RelayID, source netip.AddrPo
 	return h.session(now, wire.Welcome, m, key, leg{addr: source}, cookie{})
 }
 
-func (h *handler) pipeData(now time.Time, from, to wire.RelayID) verdict {
+func (h *handler) pipeData(now time.Time, from, pair wire.RelayID) verdict {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	if s := h.table.byID[from]; s != nil {
 		s.heardWS.Store(now.UnixNano())
 	}
-	return h.forward(now, from, to)
+	return h.forward(now, from, pair)
 }
 
 // mayBeSTUN reports whether b starts like a Binding request, also one of RFC 3489.

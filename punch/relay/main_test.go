@@ -54,9 +54,9 @@ func newTestHandler(observed func(wire.RelayID, netip.AddrPort, Via)) *handler {
 	return newHandler(ServerConfig{Directory: directory{}, Observed: observed}, 7, relayAddrs)
 }
 
-// data makes a relay message whose payload has the shape of WireGuard's data.
-func data(epoch uint16, to wire.RelayID, payload string) []byte {
-	b := wire.AppendHeader(nil, wire.Header{Type: wire.Data, Epoch: epoch, ID: to})
+// data makes a relay message of a pair whose payload has the shape of WireGuard's data.
+func data(epoch uint16, pair wire.RelayID, payload string) []byte {
+	b := wire.AppendHeader(nil, wire.Header{Type: wire.Data, Epoch: epoch, ID: pair})
 	return append(append(b, 4, 0, 0, 0), payload...)
 }
 

@@ -33,13 +33,13 @@ func TestQueueLosesOldestDataFirst(t *testing.T) {
 		if i == 5 {
 			lost += q.push([][]byte{hello})
 		}
-		lost += q.push([][]byte{data(7, bob, fmt.Sprint(i))})
+		lost += q.push([][]byte{data(7, alice^bob, fmt.Sprint(i))})
 	}
 	if lost != 10 {
 		t.Errorf("lost %d, want 10", lost)
 	}
 	got := drain(t, q)
-	if len(got) != 1+dataSlots || got[0] != string(hello) || got[1] != string(data(7, bob, "10")) {
+	if len(got) != 1+dataSlots || got[0] != string(hello) || got[1] != string(data(7, alice^bob, "10")) {
 		t.Errorf("%d left, the first %x and %x; want %d, HELLO and the eleventh", len(got), got[0], got[1], 1+dataSlots)
 	}
 }
@@ -48,7 +48,7 @@ func TestQueueFillsMessages(t *testing.T) {
 	q := newQueue()
 	big := bytes.Repeat([]byte{'x'}, 9000)
 	for range 20 {
-		q.push([][]byte{data(7, bob, string(big))})
+		q.push([][]byte{data(7, alice^bob, string(big))})
 	}
 	if got := len(q.take(nil)); got < maxMessage-10_000 || got > maxMessage {
 		t.Errorf("message of %d bytes, want up to %d", got, maxMessage)

@@ -3,6 +3,8 @@ package relay
 import (
 	"testing"
 	"time"
+
+	"meshd/punch/wire"
 )
 
 // A member that sends at full speed has its rate forwarded, in bursts; others
@@ -15,9 +17,9 @@ func TestRate(t *testing.T) {
 	bindAt(t, start, h, bob, hotel)
 	bindAt(t, start, h, carol, office)
 	f := &forwarder{server: s}
-	flood := func(now time.Time, from leg, datagrams int) (bytes int) {
+	flood := func(now time.Time, from leg, pair wire.RelayID, datagrams int) (bytes int) {
 		for range datagrams {
-			f.takeUDP(now, from, data(7, bob, string(make([]byte, size-12))))
+			f.takeUDP(now, from, data(7, pair, string(make([]byte, size-12))))
 		}
 		for _, g := range f.outbox.groups() {
 			bytes += g.bytes
@@ -30,15 +32,16 @@ func TestRate(t *testing.T) {
 		what      string
 		at        time.Duration
 		from      leg
+		pair      wire.RelayID
 		datagrams int
 		want      int // datagrams
 	}{
-		{"a full bucket is a quarter of a second's worth", 0, leg{0, home}, 1000, 262},
-		{"carol has a bucket of her own", 0, leg{0, office}, 100, 100},
-		{"a tenth of a second later", 100 * time.Millisecond, leg{0, home}, 1000, 104},
-		{"after a pause the bucket is full, and no fuller", time.Minute, leg{0, home}, 1000, 262},
+		{"a full bucket is a quarter of a second's worth", 0, leg{0, home}, alice ^ bob, 1000, 262},
+		{"carol has a bucket of her own", 0, leg{0, office}, carol ^ bob, 100, 100},
+		{"a tenth of a second later", 100 * time.Millisecond, leg{0, home}, alice ^ bob, 1000, 104},
+		{"after a pause the bucket is full, and no fuller", time.Minute, leg{0, home}, alice ^ bob, 1000, 262},
 	} {
-		if got := flood(start.Add(test.at), test.from, test.datagrams) / size; got < test.want-1 || got > test.want+1 {
+		if got := flood(start.Add(test.at), test.from, test.pair, test.datagrams) / size; got < test.want-1 || got > test.want+1 {
 			t.Errorf("%s: %d datagrams, want %d", test.what, got, test.want)
 		}
 	}

@@ -208,8 +208,8 @@ func TestEndToEnd(t *testing.T) {
 				continue
 			}
 			t.Logf("%d to %d", from, to)
-			sender.send(t, data(bound.Epoch, to, "hello"))
-			if got, want := receiver.receive(t), data(bound.Epoch, from, "hello"); !bytes.Equal(got, want) {
+			sender.send(t, data(bound.Epoch, from^to, "hello"))
+			if got, want := receiver.receive(t), data(bound.Epoch, from^to, "hello"); !bytes.Equal(got, want) {
 				t.Errorf("received %x, want %x", got, want)
 			}
 		}
@@ -233,7 +233,7 @@ func TestReplyFromTheSameSocket(t *testing.T) {
 			b    []byte
 			want netip.AddrPort
 		}{
-			{data(1, bob, "x"), addr},
+			{data(1, alice^bob, "x"), addr},
 			{stun.Request(stun.TxID{1}, stun.Change{}), addr},
 			{stun.Request(stun.TxID{1}, stun.Change{Port: true}), other},
 		} {
@@ -281,7 +281,7 @@ func TestDrop(t *testing.T) {
 	if _, err := web.conn.Read(); err == nil {
 		t.Error("the WebSocket still lives")
 	}
-	a.send(t, data(a.client.Epoch(), bob, "x"))
+	a.send(t, data(a.client.Epoch(), alice^bob, "x"))
 	if got := a.receive(t); len(got) != wire.HeaderSize || got[1] != byte(wire.Reset) {
 		t.Errorf("received %x, want a RESET", got)
 	}
@@ -351,5 +351,5 @@ func TestReadAfterClose(t *testing.T) {
 	if _, err := web.conn.Read(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("error = %v, want %v", err, net.ErrClosed)
 	}
-	web.conn.Send(data(1, bob, "into the void"))
+	web.conn.Send(data(1, alice^bob, "into the void"))
 }

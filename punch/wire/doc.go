@@ -53,9 +53,10 @@
 //	0       1      2       4          8
 //	| magic | type | epoch | relay id |  payload (DATA only)
 //
-// In DATA the relay id is the far end's: the destination on its way to the
-// relay, the source on its way from it. The payload is a WireGuard packet or a
-// probe, untouched. Session messages (HELLO, CHALLENGE, ANSWER, WELCOME) are
+// In DATA the relay id is the pair's, that of one end XOR that of the other (see
+// [PairID]): each of the two, and the relay between them, knows one and so learns the
+// other. A datagram thus leaves the relay as it came, which need not touch it, be it
+// in a bundle or in the kernel. The payload is a WireGuard packet or a probe. Session messages (HELLO, CHALLENGE, ANSWER, WELCOME) are
 // [SessionSize] bytes each, so nobody can be amplified at:
 //
 //	header 8 | nonce 8 | time 8 | observed 18 | cookie 16 | zero 6 | mac 16
@@ -73,5 +74,5 @@
 //
 // A member that relays for others needs no session: it takes FORWARD, which is
 // DATA under another type, from an address that answered a PING of its own, and
-// passes it on as DATA to where it reaches the destination directly. Epoch is 0.
+// passes it on as DATA, by the type alone another, to where it reaches the destination directly. Epoch is 0.
 package wire

@@ -42,12 +42,16 @@ const (
 // RelayID names a member towards a relay. Zero names nobody.
 type RelayID uint32
 
+// PairID is the id in the header of data between two members, whoever of them sends:
+// of the pair and one of them it is the other's. No pair is zero.
+func PairID(a, b RelayID) RelayID { return a ^ b }
+
 // Header starts every relay message. Epoch is drawn anew at each start of the
 // relay; an agent repeats the one it was welcomed with.
 type Header struct {
 	Type  RelayType
 	Epoch uint16
-	ID    RelayID
+	ID    RelayID // DATA and FORWARD: of the pair; session messages: the agent's own
 }
 
 // ErrRelay is returned for a datagram that is no valid relay message.

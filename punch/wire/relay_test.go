@@ -174,3 +174,10 @@ func FuzzParseSession(f *testing.F) {
 		}
 	})
 }
+
+func TestPairID(t *testing.T) {
+	pair := PairID(7, 12)
+	if PairID(12, 7) != pair || PairID(pair, 7) != 12 || PairID(pair, 12) != 7 || PairID(7, 7) != 0 {
+		t.Errorf("the pair of 7 and 12 is %d, which does not tell one from the other", pair)
+	}
+}
