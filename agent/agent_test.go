@@ -335,12 +335,12 @@ func TestOverlap(t *testing.T) {
 	t.Log("the mesh moves to where there is room, and back")
 	hub.Push(&meshdv1.MapResponse{
 		Self: &meshdv1.Self{Id: 1, Name: "nas", Addresses: []string{"100.97.0.1"}, RelayKey: keyBytes(1)},
-		Mesh: &meshdv1.Mesh{Name: "apitest", Prefix4: "100.97.0.0/16"},
+		Mesh: &meshdv1.Mesh{Name: "apitest", Prefix4: "100.97.0.0/16", Zone: "apitest.internal"},
 	})
 	d.awaitState(localapi.Running)
 	hub.Push(&meshdv1.MapResponse{
 		Self: &meshdv1.Self{Id: 1, Name: "nas", Addresses: []string{"100.96.0.1"}, RelayKey: keyBytes(1)},
-		Mesh: &meshdv1.Mesh{Name: "apitest", Prefix4: "100.96.0.0/16"},
+		Mesh: &meshdv1.Mesh{Name: "apitest", Prefix4: "100.96.0.0/16", Zone: "apitest.internal"},
 	})
 	d.awaitState(localapi.Failed)
 	if _, up := m.host.Configured("meshd0"); up {

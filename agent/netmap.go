@@ -131,7 +131,27 @@ func (m *Netmap) check() error {
 			return fmt.Errorf("own address %v is outside of %v", a, m.Mesh.Prefixes)
 		}
 	}
+	if err := m.checkNames(); err != nil {
+		return err
+	}
 	return m.checkPeers()
+}
+
+// checkNames refuses what is no name: it would get into the host's files, which
+// are not the hub's to write.
+func (m *Netmap) checkNames() error {
+	if err := checkZone(m.Mesh.Zone); err != nil {
+		return err
+	}
+	if !isLabel(m.Self.Name) {
+		return fmt.Errorf("own name %q is no DNS label", m.Self.Name)
+	}
+	for _, p := range m.Peers {
+		if !isLabel(p.Name) {
+			return fmt.Errorf("name %q of member %d is no DNS label", p.Name, p.ID)
+		}
+	}
+	return nil
 }
 
 // checkPeers refuses two members with one key or one route: WireGuard would
