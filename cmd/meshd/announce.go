@@ -171,18 +171,8 @@ func (a *app) printServices(list []localapi.Service, asJSON bool) error {
 		if s.LAN {
 			where += " (LAN of " + s.Member + ")"
 		}
-		rows = append(rows, []string{s.Type, printable(s.Instance), where, orDash(strings.Join(addrs, " ")), orDash(printable(strings.Join(s.Text, " ")))})
+		rows = append(rows, []string{s.Type, s.Instance, where, orDash(strings.Join(addrs, " ")), orDash(strings.Join(s.Text, " "))})
 	}
 	printTable(a.stdout, rows)
 	return nil
-}
-
-// printable takes out what a name from elsewhere could do to a terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == '\ufffd' {
-			return '?'
-		}
-		return r
-	}, s)
 }

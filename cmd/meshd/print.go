@@ -18,10 +18,13 @@ func printJSON(w io.Writer, v any) error {
 }
 
 // printTable prints rows in columns, two spaces apart; the first row is the head.
+// What is in them may come from other machines: names, versions, reasons.
 func printTable(w io.Writer, rows [][]string) {
 	var widths []int
 	for _, row := range rows {
 		for i, cell := range row {
+			cell = printable(cell)
+			row[i] = cell
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}
@@ -36,6 +39,16 @@ func printTable(w io.Writer, rows [][]string) {
 		}
 		fmt.Fprintln(w, strings.TrimRight(line.String(), " "))
 	}
+}
+
+// printable takes out what a word from elsewhere could do to a terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == '\ufffd' {
+			return '?'
+		}
+		return r
+	}, s)
 }
 
 // span prints a duration to one unit, as a person would say it.

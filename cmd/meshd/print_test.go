@@ -32,8 +32,8 @@ func TestNumbersAsWords(t *testing.T) {
 
 func TestTable(t *testing.T) {
 	var b strings.Builder
-	printTable(&b, [][]string{{"NAME", "WHY"}, {"bücherei", ""}, {"a", "b"}})
-	if got, want := b.String(), "NAME      WHY\nbücherei\na         b\n"; got != want {
+	printTable(&b, [][]string{{"NAME", "WHY"}, {"bücherei", ""}, {"a", "b"}, {"c", "1.0\x1b[2J\n\u009bx"}})
+	if got, want := b.String(), "NAME      WHY\nbücherei\na         b\nc         1.0?[2J??x\n"; got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
 }
