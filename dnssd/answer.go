@@ -11,7 +11,7 @@ type Access uint8
 
 const (
 	Refuse Access = iota // nothing
-	Public               // names and endpoints, but no candidates: those tell of LANs
+	Public               // names and endpoints, but no addresses of LANs: no candidates, no hosts below members
 	Full                 // everything
 )
 
@@ -26,10 +26,7 @@ func (z *Zone) answer(m *dns.Msg, access Access, size int) (member string) {
 		return ""
 	}
 	m.Authoritative = true
-	set, exists := z.lookup(name)
-	if access != Full && strings.HasPrefix(name, candidateLabel+".") {
-		set, exists = nothing, false
-	}
+	set, exists := z.see(name, access)
 	if !exists {
 		m.Rcode = dns.RcodeNameError
 		m.Ns = []dns.RR{z.soa(apex)}
@@ -43,12 +40,24 @@ func (z *Zone) answer(m *dns.Msg, access Access, size int) (member string) {
 		m.Ns = []dns.RR{z.soa(apex)}
 	}
 	if q.Qtype == dns.TypeSRV {
-		z.explain(m)
+		z.explain(m, access)
 	}
 	if set.member != "" && strings.HasSuffix(name, "."+wireguardType+"."+z.name) {
 		return set.member
 	}
 	return ""
+}
+
+// see is lookup for somebody who may not see everything.
+func (z *Zone) see(name string, access Access) (*answerSet, bool) {
+	set, exists := z.lookup(name)
+	if access == Full || set.member == "" {
+		return set, exists
+	}
+	if strings.HasPrefix(name, candidateLabel+".") || strings.HasSuffix(name, "."+keyName(set.member, z.name)) {
+		return nothing, false
+	}
+	return set, exists
 }
 
 func isTransfer(qtype uint16) bool { return qtype == dns.TypeAXFR || qtype == dns.TypeIXFR }
@@ -92,13 +101,13 @@ func spell(rr dns.RR, name string) dns.RR {
 // explain adds what whoever asks for a SRV record needs next (RFC 2782,
 // RFC 6763 §12.2): the target's addresses, foremost, as wgsd's client takes the
 // first additional record for one; then the text.
-func (z *Zone) explain(m *dns.Msg) {
+func (z *Zone) explain(m *dns.Msg, access Access) {
 	for _, rr := range m.Answer {
 		srv, ok := rr.(*dns.SRV)
 		if !ok {
 			continue
 		}
-		target, _ := z.lookup(canonical(srv.Target))
+		target, _ := z.see(canonical(srv.Target), access)
 		for _, typ := range []uint16{dns.TypeA, dns.TypeAAAA} {
 			m.Extra = append(m.Extra, choose(target.records, dns.Question{Name: srv.Target, Qtype: typ}, dns.MaxMsgSize)...)
 		}

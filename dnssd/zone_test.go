@@ -141,8 +141,23 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-func TestStrangersSeeNoCandidates(t *testing.T) {
+func TestStrangersSeeNothingOfLANs(t *testing.T) {
 	z := newZone(t, nas)
+	for _, who := range []struct {
+		access Access
+		want   string
+	}{{Full, "NOERROR"}, {Public, "NXDOMAIN"}} {
+		if got := ask(z, "printer.nas.meshd.internal.", dns.TypeA, who.access)[0]; got != who.want {
+			t.Errorf("a host below nas: got %s, want %s", got, who.want)
+		}
+	}
+	printer := ask(z, `Dr\195\188cker\.1._ipp._tcp.meshd.internal.`, dns.TypeSRV, Public)
+	if len(printer) < 2 || slices.ContainsFunc(printer, func(line string) bool { return strings.Contains(line, "192.168.7.9") }) {
+		t.Errorf("a service there: got %q, want it without its address", printer)
+	}
+	if got := ask(z, "nas.meshd.internal.", dns.TypeA, Public)[0]; got != "NOERROR" {
+		t.Errorf("nas: got %s, want NOERROR", got)
+	}
 	if got := ask(z, "_cand."+nasPeer, dns.TypeTXT, Public)[0]; got != "NXDOMAIN" {
 		t.Errorf("candidates: got %s, want NXDOMAIN", got)
 	}
