@@ -79,8 +79,7 @@ func (r *records) service(z *Zone, host string, s Service) error {
 	if err := checkText(s.Text, MaxServiceTXT); err != nil {
 		return err
 	}
-	typ := strings.ToLower(s.Type) + "." + z.name
-	name, err := join(s.Instance, typ)
+	name, err := z.instanceName(s)
 	if err != nil {
 		return err
 	}
@@ -93,13 +92,18 @@ func (r *records) service(z *Zone, host string, s Service) error {
 	if len(r.own[canonical(name)]) > 0 {
 		return errors.New("its name is used twice")
 	}
-	r.list(typ, name)
+	r.list(parent(name), name)
 	r.add(&dns.SRV{Hdr: header(name, dns.TypeSRV, ttlName), Port: s.Port, Target: host})
 	r.add(text(name, ttlName, s.Text))
 	if s.Host != "" {
 		r.host(host, s.Addresses)
 	}
 	return nil
+}
+
+// instanceName is the name of a service.
+func (z *Zone) instanceName(s Service) (string, error) {
+	return join(s.Instance, strings.ToLower(s.Type)+"."+z.name)
 }
 
 // host adds the addresses of a host that several services may name.

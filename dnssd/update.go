@@ -183,6 +183,7 @@ type own struct {
 	host    string // canonical
 	peer    string
 	records map[string][]dns.RR
+	away    map[string]string // instances of members that are offline, and whose; nil: not looked up
 }
 
 // own drafts what a member publishes now, whether it is shown or not.
@@ -238,13 +239,38 @@ func (o *own) may(rr dns.RR) bool {
 }
 
 // mayInstance reports whether name, an instance of the list typ, is the member's
-// or nobody's: first come, first served (RFC 9665 has the same rule).
+// or nobody's: first come, first served (RFC 9665 has the same rule). Who is
+// offline keeps its names: it could not come back into the zone without them.
 func (o *own) mayInstance(name, typ string) bool {
 	if parent(name) != typ {
 		return false
 	}
-	set, _ := o.zone.lookup(name)
-	return len(set.records) == 0 || strings.EqualFold(set.member, o.member.Name)
+	if set, _ := o.zone.lookup(name); len(set.records) > 0 {
+		return strings.EqualFold(set.member, o.member.Name)
+	}
+	if o.away == nil {
+		o.away = o.zone.away()
+	}
+	owner, kept := o.away[name]
+	return !kept || strings.EqualFold(owner, o.member.Name)
+}
+
+// away are the instances of members that are offline, and whose they are.
+func (z *Zone) away() map[string]string {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	names := map[string]string{}
+	for _, e := range z.members {
+		for _, s := range e.member.Services {
+			if e.member.Online {
+				break
+			}
+			if name, err := z.instanceName(s); err == nil {
+				names[canonical(name)] = e.member.Name
+			}
+		}
+	}
+	return names
 }
 
 func oneOf(typ uint16, types ...uint16) bool { return slices.Contains(types, typ) }

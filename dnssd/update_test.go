@@ -196,6 +196,25 @@ func TestUpdates(t *testing.T) {
 	}
 }
 
+func TestWhoIsOfflineKeepsItsServices(t *testing.T) {
+	notes := phone
+	notes.Services = []Service{{Instance: "Notes", Type: "_http._tcp", Port: 80}}
+	z := newZone(t, nas, notes)
+	take := zoneText(t, "NOTES._http._tcp.meshd.internal. 0 IN SRV 0 0 1 nas.meshd.internal.")
+	if _, rcode := z.update(wire(t, update(nil, take)), "nas"); rcode != dns.RcodeRefused {
+		t.Errorf("nas takes it: got %s, want REFUSED", dns.RcodeToString[rcode])
+	}
+	again := zoneText(t, "Notes._http._tcp.meshd.internal. 0 IN SRV 0 0 81 phone.meshd.internal.")
+	gone := []dns.RR{empty(dns.ClassANY, "Notes._http._tcp.meshd.internal.", dns.TypeANY)}
+	if p, rcode := z.update(wire(t, update(nil, append(gone, again...))), "phone"); rcode != dns.RcodeSuccess || p.Services[0].Port != 81 {
+		t.Errorf("its owner changes it: got %s, %+v", dns.RcodeToString[rcode], p.Services)
+	}
+	notes.Online = true
+	if err := z.Set(notes); err != nil {
+		t.Errorf("its owner comes back: %v", err)
+	}
+}
+
 func TestUpdateOfWhichZone(t *testing.T) {
 	z := newZone(t, nas)
 	many := make([]dns.RR, maxRecords+1)
