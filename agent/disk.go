@@ -1,6 +1,10 @@
 package agent
 
-import "time"
+import (
+	"time"
+
+	"meshd/agent/localapi"
+)
 
 // clockStep is the least difference of clocks that is worth a write. Probes ask
 // for the right hour only, expiry for the right minute.
@@ -15,6 +19,16 @@ func (l *loop) saveState() {
 	if err := l.folder.save(l.state); err != nil {
 		l.log.Error("state not saved", "err", err)
 	}
+}
+
+// keep makes next the state that somebody asked for. What can't be saved, and so
+// would be forgotten, doesn't happen.
+func (l *loop) keep(next state) error {
+	if err := l.folder.save(next); err != nil {
+		return localapi.WithHint(err, "nothing was changed; make room on its disk if that is what lacks")
+	}
+	l.state = next
+	return nil
 }
 
 // mapChanged has the map written: the first one at once, later ones together

@@ -37,11 +37,15 @@ func (l *loop) changeServices(c serviceChange) {
 		err = localapi.WithHint(fmt.Errorf("%d services are more than %d, which is what a member may announce", len(next), dnssd.MaxServices),
 			"meshd announce list")
 	}
+	if err == nil {
+		state := l.state
+		state.Services = next
+		err = l.keep(state)
+	}
 	if err != nil {
 		c.done <- err
 		return
 	}
-	l.state.Services = next
 	l.announce()
 	l.show() // who hears of it must find it so
 	c.done <- nil
@@ -53,11 +57,15 @@ func (l *loop) changeTypes(c serviceChange) {
 	if err == nil && len(next) > len(l.state.Republish) && l.state.MDNS == wordOff {
 		err = localapi.WithHint(errors.New("multicast DNS is off on this machine, so nothing of its LAN is heard"), "meshd set mdns=auto")
 	}
+	if err == nil {
+		state := l.state
+		state.Republish = next
+		err = l.keep(state)
+	}
 	if err != nil {
 		c.done <- err
 		return
 	}
-	l.state.Republish = next
 	if l.plane != nil {
 		l.plane.republish.choose(l.typesOfLAN())
 	}

@@ -226,13 +226,16 @@ func (l *loop) changeSettings(ctx context.Context, c settingChange) error {
 		return nil
 	}
 	changed := changedSettings(&l.state, &next)
-	l.state = next
-	l.fwmark.Store(l.state.mark())
-	var err error
-	if len(changed) > 0 {
-		l.saveState()
-		err = l.heed(ctx, changed)
+	if len(changed) == 0 {
+		c.done <- nil
+		return nil
 	}
+	if err := l.keep(next); err != nil {
+		c.done <- err
+		return nil
+	}
+	l.fwmark.Store(l.state.mark())
+	err := l.heed(ctx, changed)
 	l.show() // who hears of it must find it so
 	c.done <- err
 	return err

@@ -1,8 +1,10 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"strings"
 	"testing"
 
@@ -184,4 +186,26 @@ func TestEverySettingHasItsDefault(t *testing.T) {
 			t.Errorf("%s: no test sets it", s.key)
 		}
 	}
+}
+
+func TestWhatCannotBeKeptDoesNotHappen(t *testing.T) {
+	m := newMachine(t, "nas")
+	d := m.start(newHub(t).Join().String())
+	d.awaitState(localapi.Running)
+	before := d.values()
+	file := folder{m.config.StateDir}.file(stateFile)
+	if err := errors.Join(os.Remove(file), os.MkdirAll(file+"/in the way", 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	_, announced := d.Announce(t.Context(), localapi.AnnounceRequest{Type: "http", Port: 80})
+	_, fromLAN := d.Announce(t.Context(), localapi.AnnounceRequest{Type: "ipp", FromLAN: true})
+	for what, err := range map[string]error{"set": d.Set(t.Context(), map[string]string{"metered": "on"}), "announce": announced, "announce --from-lan": fromLAN} {
+		if err == nil || !strings.Contains(err.Error(), file) || localapi.HintOf(err) == "" {
+			t.Errorf("%s: got %v, want an error that names %s, and a hint", what, err, file)
+		}
+	}
+	if list, err := d.Announced(t.Context()); err != nil || len(list) > 0 || !maps.Equal(d.values(), before) {
+		t.Errorf("changed none the less: %v, %v, %v", list, d.values(), err)
+	}
+	d.stop()
 }
