@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"time"
 
 	"meshd/agent/localapi"
 )
@@ -33,6 +34,10 @@ func (l *loop) heedMetered(context.Context) { l.lookMetered() }
 func (l *loop) heedRelaying(context.Context) { l.plane.punch.SetRelaying(l.state.relaying()) }
 
 func (l *loop) heedSearchRate(context.Context) { l.plane.punch.SetBirthdayRate(l.state.searchRate()) }
+
+// meterDelay is how long after the addresses NetworkManager may learn of a network
+// whether it is metered.
+const meterDelay = 3 * time.Second
 
 // lookMetered finds out whether every packet costs, now or after a change of the
 // network. Where that can't be told it is not so.

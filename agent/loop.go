@@ -59,6 +59,7 @@ type loop struct {
 	save        *time.Timer // runs while the map on disk is old
 	unsaved     bool
 	warm        *time.Timer // runs while a peer is not kept warm yet
+	meter       *time.Timer // runs after a change of the network
 }
 
 // newLoop reads what the folder holds. It starts nothing.
@@ -67,7 +68,7 @@ func newLoop(a *Agent, f folder) (*loop, error) {
 		Agent: a, log: a.cfg.Log, folder: f, phase: localapi.Stopped,
 		events: make(chan event), resolved: make(chan []netip.AddrPort),
 		moved: make(chan struct{}, 1), marred: make(chan struct{}, 1), local: newLatest[punch.Local](), services: newLatest[announced](),
-		retry: stoppedTimer(), save: stoppedTimer(), warm: stoppedTimer(),
+		retry: stoppedTimer(), save: stoppedTimer(), warm: stoppedTimer(), meter: stoppedTimer(),
 	}
 	var err error
 	if l.state, err = f.load(); err != nil {
@@ -132,6 +133,8 @@ func (l *loop) run(ctx context.Context, serve *task) error {
 			l.saveMap()
 		case <-l.warm.C:
 			l.keepWarm()
+		case <-l.meter.C:
+			l.lookMetered()
 		case <-l.plane.lanChanged():
 			l.neighboursChanged()
 		case <-l.plane.servicesHeard():

@@ -145,6 +145,7 @@ func (l *loop) linkChanged(ctx context.Context) error {
 		l.control.check()
 	}
 	l.lookMetered()
+	l.meter.Reset(meterDelay)
 	if l.plane != nil {
 		l.plane.punch.LinkChanged()
 		l.plane.mapped.refresh()

@@ -68,7 +68,7 @@ var settings = []setting{
 		put:   putSearchRate,
 		heed:  (*loop).heedSearchRate,
 	},
-	word("metered", "every packet costs, so no such search; auto if the default route is a modem's or a tethered phone's", wordAuto, []string{wordAuto, wordOn, wordOff},
+	word("metered", "every packet costs, so no such search; auto if NetworkManager says so, or the default route is a modem's or a tethered phone's", wordAuto, []string{wordAuto, wordOn, wordOff},
 		func(c *Config) *string { return &c.Metered }, func(s *state) *string { return &s.Metered }, (*loop).heedMetered),
 	{
 		key: "fwmark", help: "firewall mark of what is sent outside of the mesh, for routing rules; Linux", fallback: wordOff,

@@ -128,10 +128,15 @@ func TestMeteredNetworkIsNoticed(t *testing.T) {
 		m.fire(netcfg.Event{Reason: "route"})
 		await(t, "the modem", func() bool { return metered() == yes })
 	}
+	links := m.puncher().linkChanges()
+	m.fire(netcfg.Event{Reason: "route"})
+	await(t, "the event", func() bool { return m.puncher().linkChanges() > links })
+	m.host.SetMetered(true)
+	await(t, "what is known only some time after the change", metered)
 	if err := d.Set(t.Context(), map[string]string{"metered": "off"}); err != nil {
 		t.Fatal(err)
 	}
-	links := m.puncher().linkChanges()
+	links = m.puncher().linkChanges()
 	m.host.SetMetered(true)
 	m.fire(netcfg.Event{Reason: "route"})
 	await(t, "the event", func() bool { return m.puncher().linkChanges() > links })

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -25,6 +26,9 @@ const (
 	// NM_MANAGER_RELOAD_FLAG_DNS_FULL): it reads its folder only then.
 	nmRestartDNS = uint32(4)
 )
+
+// meteredTimeout is for a question whose asker has other things to do.
+const meteredTimeout = time.Second
 
 // withBus calls f with a connection to the system bus, which ends with ctx.
 func withBus(ctx context.Context, f func(*dbus.Conn) error) error {
@@ -70,6 +74,20 @@ func busWords(err error) string {
 		err = e.Err
 	}
 	return err.Error()
+}
+
+// askNetworkManager returns what NetworkManager says of being metered; 0, which is
+// unknown to it as well, if it does not run.
+func askNetworkManager() (said uint32) {
+	ctx, cancel := context.WithTimeout(context.Background(), meteredTimeout)
+	defer cancel()
+	withBus(ctx, func(conn *dbus.Conn) error {
+		var v dbus.Variant
+		err := conn.Object(nmName, nmPath).CallWithContext(ctx, "org.freedesktop.DBus.Properties.Get", dbus.FlagNoAutoStart, nmName, "Metered").Store(&v)
+		said, _ = v.Value().(uint32)
+		return err
+	})
+	return said
 }
 
 // linkServer and linkDomain are what systemd-resolved takes of a link.
@@ -219,7 +237,10 @@ func setNetworkManager(ctx context.Context, path string, n Names) error {
 	if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
 		return fmt.Errorf("configure NetworkManager: %w", err)
 	}
-	return reloadNetworkManager(ctx)
+	if err := reloadNetworkManager(ctx); err != nil {
+		return errors.Join(err, os.Remove(path)) // else the next time finds nothing to do
+	}
+	return nil
 }
 
 func clearNetworkManager(ctx context.Context, files []string) error {

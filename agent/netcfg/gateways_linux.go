@@ -33,7 +33,7 @@ func (h *host) Metered() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return metered(hops, links), nil
+	return metered(askNetworkManager(), hops, links), nil
 }
 
 func listHops() ([]hop, error) {

@@ -22,7 +22,8 @@ type Host interface {
 	Gateways() ([]Gateway, error)
 
 	// Metered reports whether packets leave this host by a link that bills them, as
-	// far as its name tells: that of a modem or of a tethered phone.
+	// far as NetworkManager knows, or else its name tells: that of a modem or of a
+	// tethered phone.
 	Metered() (bool, error)
 
 	// Overlap looks for an address or a route of the host that p overlaps, those

@@ -2,6 +2,7 @@ package netcfg
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -237,7 +238,10 @@ func TestResolverHosts(t *testing.T) {
 }
 
 // standIn is a program on the bus that keeps what it was told.
-type standIn struct{ told chan string }
+type standIn struct {
+	told   chan string
+	refuse chan struct{} // a token for each time that it is to refuse
+}
 
 func (s standIn) SetLinkDNS(index int32, servers []linkServer) *dbus.Error {
 	for _, a := range servers {
@@ -269,6 +273,10 @@ func (s standIn) RevertLink(index int32) *dbus.Error {
 }
 
 func (s standIn) Reload(flags uint32) *dbus.Error {
+	if len(s.refuse) > 0 {
+		<-s.refuse
+		return dbus.MakeFailedError(errors.New("not now"))
+	}
 	s.told <- map[bool]string{true: "reload dns", false: "reload else"}[flags == nmRestartDNS]
 	return nil
 }
@@ -293,6 +301,30 @@ func (s standIn) hear(t *testing.T, want ...string) {
 	}
 }
 
+func TestMeteredOnTheBus(t *testing.T) {
+	host := New(nil)
+	metered := func(want bool, who string) {
+		t.Helper()
+		if got, err := host.Metered(); err != nil || got != want {
+			t.Errorf("%s: got %v, %v", who, got, err)
+		}
+	}
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/run/no-bus")
+	metered(false, "no bus")
+	conn := ownBus(t)
+	metered(false, "no NetworkManager")
+	said := &prop.Prop{Value: uint32(nmGuessYes), Emit: prop.EmitFalse}
+	_, err := prop.Export(conn, nmPath, prop.Map{nmName: {"Metered": said}})
+	must(t, err)
+	_, err = conn.RequestName(nmName, 0)
+	must(t, err)
+	metered(true, "NetworkManager, of a phone")
+	said.Value = uint32(nmNotMetered)
+	_, err = prop.Export(conn, nmPath, prop.Map{nmName: {"Metered": said}})
+	must(t, err)
+	metered(false, "NetworkManager, of a cable")
+}
+
 func TestResolverOnTheBus(t *testing.T) {
 	ownEtc(t)
 	conn := ownBus(t)
@@ -302,7 +334,7 @@ func TestResolverOnTheBus(t *testing.T) {
 	r := newTestResolver(record)
 
 	t.Log("systemd-resolved runs, but nobody asks it")
-	s := standIn{make(chan string, 64)}
+	s := standIn{make(chan string, 64), make(chan struct{}, 1)}
 	must(t, conn.Export(s, resolvedPath, strings.TrimSuffix(resolvedAPI, ".")))
 	_, err := conn.RequestName(resolvedName, 0)
 	must(t, err)
@@ -338,6 +370,10 @@ func TestResolverOnTheBus(t *testing.T) {
 	mode.Value = "dnsmasq"
 	_, err = prop.Export(conn, nmDNSPath, prop.Map{strings.TrimSuffix(nmDNSAPI, "."): {"Mode": mode}})
 	must(t, err)
+	s.refuse <- struct{}{}
+	if _, err := r.Set(t.Context(), n); err == nil || !strings.Contains(err.Error(), "not now") {
+		t.Errorf("got %v from a NetworkManager that refuses", err)
+	}
 	put(t, r, n, ByNetworkManager)
 	s.hear(t, "reload dns")
 	if got := read(t, nmFile("home")); !strings.Contains(got, "server=/home.internal/100.96.0.1\nserver=/96.100.in-addr.arpa/100.96.0.1\n") {

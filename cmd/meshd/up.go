@@ -54,8 +54,8 @@ it; elsewhere this program does. --backend insists on either.
 
 A path to a member whose NAT takes ports at random is searched with up to 960 probes,
 unless --search-rate is 0 or the network is metered. --metered=auto takes it for that,
-on Linux, if the default route's link is a modem or a tethered phone by its name:
-wwan*, wwp*, ppp*, rmnet*, rndis* or usb*.
+on Linux, if NetworkManager does, or else if the default route's link is a modem or a
+tethered phone by its name: wwan*, wwp*, ppp*, rmnet*, rndis* or usb*.
 
 Where another tunnel has the default route, as after "wg-quick up", --fwmark keeps the
 mesh's own packets out of it: give the mark that its routing rules let pass, as
