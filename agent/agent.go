@@ -79,6 +79,9 @@ type Config struct {
 	// FWMark is the firewall mark of what this host sends outside of the mesh, for
 	// its routing rules: a number or "off"; "": as last time, at first off. Linux only.
 	FWMark string
+	// Inbound is what other members may begin on this host, as [filter.Parse] reads
+	// it; "": as last time, at first all.
+	Inbound string
 
 	Version string
 	Log     *slog.Logger // nil: none

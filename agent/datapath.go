@@ -44,7 +44,8 @@ func (l *loop) tryBackend(backend string, dial dialer) (Puncher, tunnel.Tunnel, 
 // newTunnel takes over p, and closes it on error.
 func (l *loop) newTunnel(backend string, p Puncher) (tunnel.Tunnel, error) {
 	t, err := l.cfg.NewTunnel(tunnel.Config{
-		Interface: l.cfg.Interface, PrivateKey: l.private.bytes, Transport: p, Backend: backend, Port: l.state.Port, Mark: l.state.mark(), Log: l.log,
+		Interface: l.cfg.Interface, PrivateKey: l.private.bytes, Transport: p, Backend: backend, Port: l.state.Port, Mark: l.state.mark(),
+		Inbound: l.state.inbound(), Log: l.log,
 	})
 	if err != nil {
 		p.Close()

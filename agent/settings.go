@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"meshd/agent/localapi"
+	"meshd/agent/tunnel/filter"
 )
 
 // Words of settings.
@@ -76,6 +77,14 @@ var settings = []setting{
 		flag:  func(c *Config) string { return c.FWMark },
 		get:   func(s *state) string { return s.FWMark },
 		put:   putMark,
+	},
+	{
+		key: "inbound", help: "what other members may begin on this machine; answers always come in", fallback: inboundAll,
+		valid: filter.Syntax,
+		flag:  func(c *Config) string { return c.Inbound },
+		get:   func(s *state) string { return s.Inbound },
+		put:   putInbound,
+		heed:  (*loop).heedInbound,
 	},
 }
 

@@ -36,7 +36,7 @@ func (p *fakePuncher) linkChanges() (n int) {
 // others are values that are not the defaults.
 var others = map[string]string{
 	"dns": "off", "mdns": "off", "port-mapping": "off", "advertise-endpoint": "203.0.113.9:41641,[2001:db8::9]:7",
-	"relay": "on", "use-relays": "off", "search-rate": "0", "metered": "on", "fwmark": "0xca6c",
+	"relay": "on", "use-relays": "off", "search-rate": "0", "metered": "on", "fwmark": "0xca6c", "inbound": "icmp,tcp/22",
 }
 
 func TestSettingsAreHeededAndLast(t *testing.T) {
@@ -61,6 +61,9 @@ func TestSettingsAreHeededAndLast(t *testing.T) {
 		}
 		if s := d.Status(); s.DNS.Mode != "off" {
 			t.Errorf("%s: dns is %q", when, s.DNS.Mode)
+		}
+		if got := m.tunnel().Inbound().String(); got != others["inbound"] {
+			t.Errorf("%s: the tunnel lets in %s", when, got)
 		}
 	}
 	check("set")
@@ -89,16 +92,16 @@ func TestSettingsHeededWithoutARebuild(t *testing.T) {
 	d := m.start(newHub(t).Join().String())
 	d.awaitState(localapi.Running)
 	for _, s := range []struct {
-		dns, mdns, metered, relay, useRelays, rate string
-		offer                                      punch.Offer
-		probes                                     int
+		dns, mdns, metered, relay, useRelays, rate, inbound string
+		offer                                               punch.Offer
+		probes                                              int
 	}{
-		{"off", "off", "on", "on", "off", "0", punch.OfferOn, -1},
-		{"auto", "auto", "off", "off", "on", "50", punch.OfferOff, 50},
-		{"auto", "auto", "off", "auto", "on", "100", punch.OfferAuto, 100},
+		{"off", "off", "on", "on", "off", "0", "none", punch.OfferOn, -1},
+		{"auto", "auto", "off", "off", "on", "50", "udp/60000-61000", punch.OfferOff, 50},
+		{"auto", "auto", "off", "auto", "on", "100", "all", punch.OfferAuto, 100},
 	} {
 		if err := d.Set(t.Context(), map[string]string{
-			"dns": s.dns, "mdns": s.mdns, "metered": s.metered, "relay": s.relay, "use-relays": s.useRelays, "search-rate": s.rate,
+			"dns": s.dns, "mdns": s.mdns, "metered": s.metered, "relay": s.relay, "use-relays": s.useRelays, "search-rate": s.rate, "inbound": s.inbound,
 		}); err != nil {
 			t.Fatal(err)
 		}
@@ -107,6 +110,9 @@ func TestSettingsHeededWithoutARebuild(t *testing.T) {
 		}
 		if (d.Status().DNS.Mode == "off") != (s.dns == "off") {
 			t.Errorf("dns=%s: got %q", s.dns, d.Status().DNS.Mode)
+		}
+		if got := m.tunnel().Inbound().String(); got != s.inbound {
+			t.Errorf("inbound=%s: got %s", s.inbound, got)
 		}
 		if got := m.puncher().config.Metered(); got != (s.metered == "on") {
 			t.Errorf("metered=%s: got %v", s.metered, got)
@@ -163,6 +169,8 @@ func TestSettingsRefused(t *testing.T) {
 		{"search-rate", "-1", `"-1"`, "0 to 300"},
 		{"fwmark", "0x100000000", `"0x100000000"`, "32 bits"},
 		{"metered", "yes", `"yes"`, "auto, on or off"},
+		{"inbound", "tcp/22,ssh", `"ssh"`, "tcp/22"},
+		{"inbound", "", `""`, "all, none"},
 		{"advertise-endpoint", "203.0.113.9", `"203.0.113.9"`, "ADDR:PORT"},
 		{"advertise-endpoint", "", `""`, "ADDR:PORT"},
 		{"advertise-endpoint", strings.Join(nine, ","), "9 endpoints", ""},

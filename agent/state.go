@@ -62,6 +62,9 @@ type state struct {
 	Metered    string `json:"metered,omitempty"`
 	// FWMark is what was last asked for; "" and "off" are the same.
 	FWMark string `json:"fwmark,omitempty"`
+	// Inbound is what was last asked for, as filter.Parse reads it; "" and "all" are
+	// the same.
+	Inbound string `json:"inbound,omitempty"`
 	// Services are what this host announces, and Published what the hub may have.
 	Services  []dnssd.Service `json:"services,omitempty"`
 	Published []dnssd.Service `json:"published,omitempty"`

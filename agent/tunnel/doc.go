@@ -3,8 +3,8 @@
 //
 // It knows wireguard-go and TUN devices, and nobody else does. It never knows
 // how a datagram travels: to it an endpoint is a peer, not an address, and the
-// [Transport] (punch's engine) takes it from there. It never touches addresses,
-// routes or the firewall; those are netcfg's.
+// [Transport] (punch's engine) takes it from there. It never touches addresses or
+// routes; those are netcfg's.
 //
 //	application
 //	    | route to the interface
@@ -34,6 +34,13 @@
 // On unix systems the device answers `wg show` on
 // /var/run/wireguard/INTERFACE.sock. It only answers: what peers there are is
 // the coordinator's to say, and `wg set` is refused.
+//
+// # What may come in
+//
+// The owner's rules (package filter) hold for packets that peers were allowed to
+// send: they are asked where a packet has been deciphered, before it goes to the TUN.
+// What the kernel's WireGuard deciphers goes through a table of ours in nftables,
+// which is put back when somebody flushes it (kernel_filter_linux.go).
 //
 // # Systems
 //

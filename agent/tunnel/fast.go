@@ -7,6 +7,7 @@ import (
 	"golang.zx2c4.com/wireguard/tun"
 
 	"meshd/agent/tunnel/fastpath"
+	"meshd/agent/tunnel/filter"
 )
 
 // fastEnv switches the fast path off: the device then seals and opens by itself.
@@ -19,7 +20,7 @@ type lender interface {
 
 // newFast returns the fast path between a TUN and a transport. Where there can be
 // none it is nil: then reason says why, if that is worth a word.
-func newFast(dev tun.Device, t Transport) (fast *fastpath.Path, reason string, err error) {
+func newFast(dev tun.Device, t Transport, f *filter.Filter) (fast *fastpath.Path, reason string, err error) {
 	switch v := os.Getenv(fastEnv); v {
 	case "", "on":
 	case "off":
@@ -31,7 +32,7 @@ func newFast(dev tun.Device, t Transport) (fast *fastpath.Path, reason string, e
 	if _, lends := t.(lender); !ok || !lends {
 		return nil, "", nil // not on this system
 	}
-	fast, err = fastpath.New(frames, t.(fastpath.Transport))
+	fast, err = fastpath.New(frames, t.(fastpath.Transport), f)
 	if err != nil {
 		return nil, err.Error(), nil
 	}

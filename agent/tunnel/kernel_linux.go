@@ -16,6 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/wgctrl"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
+	"meshd/agent/tunnel/filter"
 )
 
 // Steering is what a [Transport] must know besides for the kernel's WireGuard,
@@ -71,10 +73,11 @@ type kernel struct {
 	tasks sync.WaitGroup
 	died  chan struct{}
 
-	mu     sync.Mutex // guards following, and is held over changes of the device
-	key    wgtypes.Key
-	want   map[Key]Peer
-	meters map[Key]*meter
+	mu      sync.Mutex // guards following, and is held over changes of the device
+	key     wgtypes.Key
+	want    map[Key]Peer
+	meters  map[Key]*meter
+	inbound filter.Rules
 }
 
 // newKernel makes the interface and takes over the transport's receivers. A port
@@ -86,7 +89,7 @@ func newKernel(c Config) (Tunnel, error) {
 	}
 	k := &kernel{
 		name: c.Interface, port: c.Port, mark: int(c.Mark), log: c.Log, transport: transport, died: make(chan struct{}),
-		key: wgtypes.Key(c.PrivateKey), want: make(map[Key]Peer), meters: make(map[Key]*meter),
+		key: wgtypes.Key(c.PrivateKey), want: make(map[Key]Peer), meters: make(map[Key]*meter), inbound: c.Inbound,
 	}
 	var err error
 	if k.client, err = wgctrl.New(); err != nil {
@@ -117,6 +120,9 @@ func (k *kernel) open(mtu int) error {
 		err = k.configure(wgtypes.Config{PrivateKey: &k.key, ListenPort: new(int(k.port)), FirewallMark: &k.mark, ReplacePeers: true})
 	}
 	if err == nil {
+		err = setKernelFilter(k.name, k.inbound)
+	}
+	if err == nil {
 		err = netlink.LinkSetUp(link) // this binds the port
 	}
 	if err == nil {
@@ -124,6 +130,7 @@ func (k *kernel) open(mtu int) error {
 	}
 	if err != nil {
 		k.deleteLink()
+		k.dropFilter()
 		return fmt.Errorf("set up interface %q: %w", k.name, err)
 	}
 	return nil
@@ -163,6 +170,9 @@ func CleanUp(key PrivateKey, log *slog.Logger) error {
 		log.Info("removing an interface that a daemon left behind", "iface", l.Attrs().Name)
 		if err := netlink.LinkDel(l); err != nil && !isGone(err) {
 			return fmt.Errorf("remove interface %q: %w", l.Attrs().Name, err)
+		}
+		if err := dropKernelFilter(l.Attrs().Name); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -246,7 +256,37 @@ func (k *kernel) Close() error {
 	err := errors.Join(k.transport.Close(), k.proxy.close())
 	k.tasks.Wait()
 	k.deleteLink()
+	k.dropFilter()
 	return errors.Join(err, k.client.Close())
+}
+
+// SetInbound changes the table of what may come in.
+func (k *kernel) SetInbound(rules filter.Rules) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.inbound = rules
+	return setKernelFilter(k.name, rules)
+}
+
+// holdInbound puts the table back that another program took away or changed, as
+// firewalls do that begin by flushing everything. The caller holds mu.
+func (k *kernel) holdInbound() {
+	if k.inbound == nil || kernelFilterStands(k.name, k.inbound) {
+		return
+	}
+	k.log.Warn("filter of what comes in was changed by another program, setting it again", "iface", k.name)
+	if err := setKernelFilter(k.name, k.inbound); err != nil {
+		k.log.Warn("filter not mended", "iface", k.name, "err", err)
+	}
+}
+
+func (k *kernel) dropFilter() {
+	if k.inbound == nil {
+		return
+	}
+	if err := dropKernelFilter(k.name); err != nil {
+		k.log.Warn("filter not removed", "iface", k.name, "err", err)
+	}
 }
 
 // deleteLink goes by number: the name may be somebody else's by now.

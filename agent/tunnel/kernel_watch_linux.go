@@ -103,6 +103,7 @@ func (k *kernel) poll() (busy, gone bool) {
 	if err := k.mend(d); err != nil {
 		k.log.Warn("peers not mended", "iface", k.name, "err", err)
 	}
+	k.holdInbound()
 	for _, p := range d.Peers {
 		key := Key(p.PublicKey)
 		if _, wanted := k.want[key]; !wanted {

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"meshd/agent/tunnel/filter"
 )
 
 // Key is a peer's public WireGuard key. It is an alias so that packages which
@@ -54,6 +56,10 @@ type Tunnel interface {
 	// SetPrivateKey replaces the key of this side. Peers shake hands anew.
 	SetPrivateKey(PrivateKey) error
 
+	// SetInbound says what peers may begin, see [filter.Rules]. What this side has
+	// begun is answered whatever they say.
+	SetInbound(filter.Rules) error
+
 	// Stats tells the counters of every peer.
 	Stats() (map[Key]Stats, error)
 
@@ -90,6 +96,7 @@ type Config struct {
 	Backend    string     // what [Choose] said; "" and Auto: Userspace
 	Port       uint16     // UDP, of the kernel's WireGuard; the transport's own in user space
 	Mark       uint32     // firewall mark of what the kernel's WireGuard sends; the transport's own in user space
+	Inbound    filter.Rules
 	Log        *slog.Logger
 }
 

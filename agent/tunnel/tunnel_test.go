@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"meshd/agent/tunnel/filter"
 )
 
 func TestPacketsBothWays(t *testing.T) {
@@ -131,6 +133,32 @@ func TestSetPrivateKey(t *testing.T) {
 	b.setPeers(t, a.asPeer())
 	a.send(t, b)
 	b.send(t, a)
+}
+
+// Without the fast path, too, the owner says what comes in.
+func TestSetInbound(t *testing.T) {
+	a, b := newPair(t)
+	a.send(t, b)
+	if err := b.SetInbound(filter.Rules{{Proto: filter.ICMP}}); err != nil {
+		t.Fatal(err)
+	}
+	a.tun.Outbound <- syn(a.addr, b.addr)
+	a.send(t, b) // an echo, and not what went before it
+	// The other way nothing is kept out.
+	b.tun.Outbound <- syn(b.addr, a.addr)
+	if got := <-a.tun.Inbound; got[9] != byte(filter.TCP) {
+		t.Errorf("got %x, want the SYN", got)
+	}
+}
+
+// syn begins a connection over TCP, to port 22.
+func syn(from, to netip.Addr) []byte {
+	b := make([]byte, 40)
+	b[0], b[3], b[8], b[9] = 0x45, byte(len(b)), 64, byte(filter.TCP)
+	copy(b[12:], from.AsSlice())
+	copy(b[16:], to.AsSlice())
+	b[23], b[33] = 22, 2
+	return b
 }
 
 func TestPresharedKey(t *testing.T) {

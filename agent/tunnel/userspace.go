@@ -11,13 +11,15 @@ import (
 	"golang.zx2c4.com/wireguard/tun"
 
 	"meshd/agent/tunnel/fastpath"
+	"meshd/agent/tunnel/filter"
 )
 
 // userspace is wireguard-go on a TUN device.
 type userspace struct {
-	name string
-	dev  *device.Device
-	bind *bind
+	name    string
+	dev     *device.Device
+	bind    *bind
+	inbound *filter.Filter
 
 	fast *fastpath.Path // nil: none
 	slow string         // why there is no fast path; empty: there is, or can't be on this system
@@ -35,20 +37,22 @@ func newUserspace(c Config, dev tun.Device) (*userspace, error) {
 		dev.Close()
 		return nil, fmt.Errorf("name of interface %q: %v", c.Interface, err)
 	}
-	fast, slow, err := newFast(dev, c.Transport)
+	inbound := filter.New(nil)
+	inbound.Set(c.Inbound)
+	fast, slow, err := newFast(dev, c.Transport, inbound)
 	if err != nil {
 		dev.Close()
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	u := &userspace{name: name, bind: &bind{transport: c.Transport}, fast: fast, slow: slow, stop: stop}
+	u := &userspace{name: name, bind: &bind{transport: c.Transport}, inbound: inbound, fast: fast, slow: slow, stop: stop}
 	if w, ok := dev.(watcher); ok {
 		u.tasks.Go(w.Watch)
 	}
 	if fast != nil {
 		dev, u.bind.transport = fast.TUN(), fast
 	} else {
-		dev, u.bind.transport = pace(dev, c.Transport)
+		dev, u.bind.transport = pace(filteredTUN{dev, inbound}, c.Transport)
 	}
 	if slow != "" {
 		c.Log.Warn("no fast path for packets", "iface", name, "reason", slow)
@@ -123,6 +127,12 @@ func (u *userspace) SetPrivateKey(k PrivateKey) error {
 	if err := u.dev.IpcSet(fmt.Sprintf("private_key=%x\n", [32]byte(k))); err != nil {
 		return fmt.Errorf("set private key of %s: %v", u.name, err)
 	}
+	return nil
+}
+
+// SetInbound takes effect with the next packet.
+func (u *userspace) SetInbound(rules filter.Rules) error {
+	u.inbound.Set(rules)
 	return nil
 }
 

@@ -37,8 +37,10 @@ var rules = []rule{
 		"an agent meets the coordinator over the wire only"},
 	{"meshd/agent/tunnel", []string{"meshd/..."}, []string{"meshd/agent/tunnel/..."},
 		"WireGuard asks for a transport; which one is the agent's choice"},
-	{"meshd/agent/tunnel/fastpath", []string{"meshd/..."}, []string{"meshd/agent/tunnel/vnet"},
+	{"meshd/agent/tunnel/fastpath", []string{"meshd/..."}, []string{"meshd/agent/tunnel/vnet", "meshd/agent/tunnel/filter"},
 		"it stands between the device and its two ends, and is given both"},
+	{"meshd/agent/tunnel/filter", []string{"meshd/...", "golang.zx2c4.com/...", "net", "os", "log/slog"}, nil,
+		"what may come in is the same whoever brings it"},
 	{"meshd/agent/tunnel/tundev", []string{"meshd/...", "golang.zx2c4.com/..."}, []string{"meshd/agent/tunnel/vnet", "golang.zx2c4.com/wireguard/tun"},
 		"a TUN device passes frames, whoever ciphers them"},
 	{"meshd/agent/tunnel/vnet", []string{"meshd/...", "golang.zx2c4.com/...", "net", "os", "log/slog", "time"}, nil,
@@ -78,6 +80,7 @@ var rules = []rule{
 // only says who alone imports a library.
 var only = map[string]string{
 	"golang.zx2c4.com/wireguard":    "meshd/agent/tunnel",
+	"github.com/google/nftables":    "meshd/agent/tunnel",
 	"github.com/spf13/cobra":        "meshd/cmd/meshd",
 	"modernc.org/sqlite":            "meshd/coordinator/store",
 	"github.com/pion/stun":          "meshd/punch/stun",

@@ -23,6 +23,7 @@ For port-mapping, advertise-endpoint and fwmark the mesh is made anew, which tak
 moment; the others are heeded at once.`,
 		Example: `  meshd set metered=on
   meshd set search-rate=50 use-relays=off
+  meshd set inbound=tcp/22,icmp
   meshd set advertise-endpoint=203.0.113.9:41641`,
 		Args: arguments(1, -1, "KEY=VALUE"),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -30,6 +30,7 @@ type wishes struct {
 	searchRate  string
 	metered     string
 	fwmark      string
+	inbound     string
 	advertise   endpoints
 	foreground  bool
 	wait        time.Duration
@@ -60,6 +61,9 @@ tethered phone by its name: wwan*, wwp*, ppp*, rmnet*, rndis* or usb*.
 Where another tunnel has the default route, as after "wg-quick up", --fwmark keeps the
 mesh's own packets out of it: give the mark that its routing rules let pass, as
 "wg show INTERFACE fwmark" tells.
+
+With --inbound=none nothing that other members begin reaches this machine, and what it
+begins itself works as ever; --inbound=tcp/22,icmp lets in what is named.
 
 The exit code is 3 if the mesh is not up when --wait has run out, for example
 because nobody has approved this machine yet. The daemon keeps trying.
@@ -113,6 +117,7 @@ func (w *wishes) flags(cmd *cobra.Command) {
 	f.StringVar(&w.searchRate, "search-rate", "", "`N` probes a second, 0 to 300, to search the ports of a hard NAT; it lasts (default 100)")
 	f.StringVar(&w.metered, "metered", "", "`MODE` of a network that bills packets, where nothing is searched: auto, on or off; it lasts (default auto)")
 	f.StringVar(&w.fwmark, "fwmark", "", "firewall `MARK` of what is sent outside of the mesh, for this machine's routing rules, or off; it lasts (default off)")
+	f.StringVar(&w.inbound, "inbound", "", "`WHAT` other members may begin here: all, none, or such as tcp/22,udp/60000-61000,icmp; it lasts (default all)")
 	f.StringVar(&w.backend, "backend", "auto", "`KIND` of WireGuard: auto, kernel or userspace")
 	f.StringVar(&w.dns, "dns", "", "`MODE` of names: auto makes them known to this machine's programs, off answers nobody; it lasts (default auto)")
 	f.StringVar(&w.mdns, "mdns", "", "`MODE` of multicast DNS (members on the LAN, announce --from-lan): auto or off; it lasts (default auto)")
@@ -145,7 +150,7 @@ func (w *wishes) config(a *app) agent.Config {
 	return agent.Config{
 		Mesh: w.mesh, StateDir: w.state, Socket: w.path(), Interface: w.iface, Hostname: w.hostname, Port: w.port,
 		Backend: w.backend, DNS: w.dns, MDNS: w.mdns, PortMapping: w.portMapping, Advertise: w.advertise,
-		Relay: w.relay, UseRelays: w.useRelays, SearchRate: w.searchRate, Metered: w.metered, FWMark: w.fwmark,
+		Relay: w.relay, UseRelays: w.useRelays, SearchRate: w.searchRate, Metered: w.metered, FWMark: w.fwmark, Inbound: w.inbound,
 		Join: w.join, Version: a.version, Log: a.logger(),
 		// Who joins here and now wants to hear why not; a daemon that starts at
 		// boot goes on trying.
@@ -182,7 +187,7 @@ func (w *wishes) daemon(given []string) (daemon, error) {
 func settings(given []string) (late []string) {
 	for _, f := range given {
 		switch name, _, _ := strings.Cut(f, "="); name {
-		case "--interface", "--port", "--port-mapping", "--advertise-endpoint", "--relay", "--use-relays", "--search-rate", "--metered", "--fwmark", "--backend", "--dns", "--mdns":
+		case "--interface", "--port", "--port-mapping", "--advertise-endpoint", "--relay", "--use-relays", "--search-rate", "--metered", "--fwmark", "--inbound", "--backend", "--dns", "--mdns":
 			late = append(late, f)
 		}
 	}

@@ -17,6 +17,8 @@
 //	    v                      +------> device <--------|--------------+
 //	Transport.Send <-- bind <------------+              | inner source?
 //	                                                    v
+//	                                              admitted by the filter?
+//	                                                    v
 //	                                                 coalesce, writev to the TUN
 //
 // There is one outbound goroutine and one inbound for each source of the
@@ -54,6 +56,7 @@
 //   - Keys older than RejectAfterTime neither seal nor open.
 //   - The address inside a packet must belong to the peer whose key opened it, by
 //     the device's table, before anything else is done with the packet.
+//   - The owner's filter sees each packet after that, and what went out before.
 //   - Lengths are checked before they are used. What opens in place may only
 //     overwrite the packet itself; the slices that are lent end where it does.
 //   - Key material lives in the device. A session here points at its keypair, and

@@ -85,7 +85,7 @@ func (in *inbound) transport(b []byte, now time.Time) {
 		return
 	}
 	in.data = true
-	if packet, source := trim(plain); packet != nil && in.allowed(source) {
+	if packet, source := trim(plain); packet != nil && in.allowed(source) && in.path.filter.Admits(packet) {
 		_ = in.tun.Add(packet)
 	}
 }

@@ -82,6 +82,7 @@ func (out *outbound) frame(now time.Time) {
 	if !ok || !out.route(packet, now) {
 		return
 	}
+	out.path.filter.Sent(packet) // and the others, whose headers are as good as the same
 	for ; ok; packet, ok = out.segments.Next() {
 		if out.Keypair == nil || !out.seal(packet) {
 			out.path.stage(packet)

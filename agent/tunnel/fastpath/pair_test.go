@@ -18,6 +18,7 @@ import (
 	"golang.zx2c4.com/wireguard/device"
 	"golang.zx2c4.com/wireguard/tun"
 
+	"meshd/agent/tunnel/filter"
 	"meshd/agent/tunnel/vnet"
 )
 
@@ -92,7 +93,7 @@ func (e *end) start(fast bool) {
 	}
 	log := device.NewLogger(device.LogLevelSilent, "")
 	if fast {
-		if e.path, err = New((*memTUN)(e), (*memTransport)(e)); err != nil {
+		if e.path, err = New((*memTUN)(e), (*memTransport)(e), filter.New(nil)); err != nil {
 			e.t.Fatal(err)
 		}
 		e.path.now = func() time.Time { return time.Now().Add(time.Duration(e.skew.Load())) }

@@ -14,6 +14,7 @@ import (
 	"golang.zx2c4.com/wireguard/device"
 	"golang.zx2c4.com/wireguard/tun"
 
+	"meshd/agent/tunnel/filter"
 	"meshd/agent/tunnel/vnet"
 )
 
@@ -52,6 +53,7 @@ type Transport interface {
 type Path struct {
 	tun       TUN
 	transport Transport
+	filter    *filter.Filter
 	layout    layout
 	now       func() time.Time // time.Now, but for tests
 
@@ -68,15 +70,16 @@ type Path struct {
 // Packets is how many transport packets were sealed and sent here, and opened.
 func (p *Path) Packets() (sealed, opened uint64) { return p.sealed.Load(), p.opened.Load() }
 
-// New makes a path between t and transport. It fails when the module that it was
-// built with does not look as expected: then the device must do all by itself.
-func New(t TUN, transport Transport) (*Path, error) {
+// New makes a path between t and transport, on which f says what may come in. It
+// fails when the module that it was built with does not look as expected: then the
+// device must do all by itself.
+func New(t TUN, transport Transport, f *filter.Filter) (*Path, error) {
 	l, err := readLayout()
 	if err != nil {
 		return nil, fmt.Errorf("wireguard-go is another one than expected: %v", err)
 	}
 	return &Path{
-		tun: t, transport: transport, layout: l, now: time.Now,
+		tun: t, transport: transport, filter: f, layout: l, now: time.Now,
 		staged: make(chan []byte, stageQueue), spares: make(chan []byte, stageQueue),
 		handshakes: make(chan handshake, handshakeQueue), closed: make(chan struct{}),
 	}, nil

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.zx2c4.com/wireguard/device"
+
+	"meshd/agent/tunnel/filter"
 )
 
 func TestPackets(t *testing.T) {
@@ -160,7 +162,7 @@ func TestStageIsBounded(t *testing.T) {
 }
 
 func TestHandshakesAreBounded(t *testing.T) {
-	p, err := New((*memTUN)(newEnd(t, 1)), (*memTransport)(newEnd(t, 1)))
+	p, err := New((*memTUN)(newEnd(t, 1)), (*memTransport)(newEnd(t, 1)), filter.New(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +180,7 @@ func TestNothingIsAllocated(t *testing.T) {
 	frame := append(make([]byte, 10), packet4(a, b, 1180)...)
 	frames := [][]byte{frame, frame, frame, frame}
 	held := make([][]byte, 0, 8)
-	path, err := New(a.path.tun, &keeper{kept: &held})
+	path, err := New(a.path.tun, &keeper{kept: &held}, filter.New(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,7 +242,7 @@ func TestBrokenTUN(t *testing.T) {
 	e := newEnd(t, 1)
 	e.far = newEnd(t, 2)
 	broken := errors.New("broken")
-	p, err := New(brokenTUN{(*memTUN)(e), broken}, (*memTransport)(e))
+	p, err := New(brokenTUN{(*memTUN)(e), broken}, (*memTransport)(e), filter.New(nil))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"golang.zx2c4.com/wireguard/device"
+
+	"meshd/agent/tunnel/filter"
 )
 
 // WireGuard's rules, one by one. b has the fast path; a is wireguard-go alone, and
@@ -310,6 +312,23 @@ func TestRemovedPeer(t *testing.T) {
 	forgetHandshakes(t, a)
 	b.pass(packet4(b, a, 3))
 	b.refuses("sealed before the removal", sealed)
+}
+
+// What the owner does not let in is authentic, and counts as received; it just does
+// not come out.
+func TestInbound(t *testing.T) {
+	a, b := newPair(t, true, true)
+	a.pass(packet4(a, b, 1))
+	b.path.filter.Set(filter.Rules{})
+	_, before := b.path.Packets()
+	a.write(packet4(a, b, 2))
+	await(t, "packet that is not let in", func() bool { _, opened := b.path.Packets(); return opened == before+1 })
+	b.pass(packet4(b, a, 3))
+	a.pass(packet4(a, b, 4)) // in answer to that
+	a.write(packet6(a, b, 5))
+	await(t, "packet that is not let in", func() bool { _, opened := b.path.Packets(); return opened == before+3 })
+	b.path.filter.Set(nil)
+	a.pass(packet6(a, b, 6))
 }
 
 // Sessions are let go of with the device's keypairs.

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"meshd/agent/tunnel"
+	"meshd/agent/tunnel/filter"
 )
 
 // Fake is a tunnel.Tunnel that carries nothing. The zero value is not usable;
@@ -24,6 +25,7 @@ type Fake struct {
 	mu       sync.Mutex // guards following
 	sets     [][]tunnel.Peer
 	keys     []tunnel.PrivateKey
+	inbound  filter.Rules
 	received map[tunnel.Key]int
 	fail     error
 }
@@ -33,7 +35,7 @@ var _ tunnel.Tunnel = (*Fake)(nil)
 // New makes a fake that reads c.Transport (unless nil) until Close. It fits an
 // agent's NewTunnel hook through a closure that keeps the result.
 func New(c tunnel.Config) *Fake {
-	f := &Fake{Config: c, ended: make(chan struct{}), received: make(map[tunnel.Key]int)}
+	f := &Fake{Config: c, ended: make(chan struct{}), received: make(map[tunnel.Key]int), inbound: c.Inbound}
 	f.end = sync.OnceFunc(func() { close(f.ended) })
 	f.keys = append(f.keys, c.PrivateKey)
 	if c.Transport != nil {
@@ -88,6 +90,21 @@ func (f *Fake) SetPrivateKey(k tunnel.PrivateKey) error {
 	defer f.mu.Unlock()
 	f.keys = append(f.keys, k)
 	return f.fail
+}
+
+// SetInbound records the rules, or returns what Fail was given.
+func (f *Fake) SetInbound(rules filter.Rules) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.inbound = rules
+	return f.fail
+}
+
+// Inbound returns the rules in use.
+func (f *Fake) Inbound() filter.Rules {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.inbound
 }
 
 // Stats returns none: nothing passes a fake.

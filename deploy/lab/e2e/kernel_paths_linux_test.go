@@ -39,6 +39,9 @@ func TestKernelMTU(t *testing.T) {
 // TestKernelBehindHostFirewalls: what comes by a raw socket has passed the firewall.
 func TestKernelBehindHostFirewalls(t *testing.T) { hostFirewalls(t, "kernel") }
 
+// TestKernelInbound has nftables keep out what the fast path does without.
+func TestKernelInbound(t *testing.T) { inbound(t, "kernel") }
+
 // TestKernelMeetsTheFastPath has the kernel at one end and the fast path at the
 // other, which counts the packets that it opens and seals.
 func TestKernelMeetsTheFastPath(t *testing.T) {
