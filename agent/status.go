@@ -77,6 +77,7 @@ func (v *view) status(now time.Time, paths punch.Status, stats map[tunnel.Key]tu
 		Health: v.health(now, paths.Hub),
 		DNS:    localapi.DNS{Mode: wordOff},
 	}
+	s.Self.Inbound = v.kept.inbound().String()
 	if v.plane != nil {
 		s.Backend, s.Self.Interface = v.plane.tunnel.Backend(), v.plane.tunnel.Name()
 		s.FastPath = fastPath(v.plane.tunnel)

@@ -61,7 +61,8 @@ type Self struct {
 	Addresses []netip.Addr `json:"addresses"`
 	Interface string       `json:"interface"`
 	Endpoints []Endpoint   `json:"endpoints"`
-	NAT       string       `json:"nat"` // in words, e.g. "endpoint-independent mapping, address-and-port-dependent filtering"
+	NAT       string       `json:"nat"`     // in words, e.g. "endpoint-independent mapping, address-and-port-dependent filtering"
+	Inbound   string       `json:"inbound"` // what other members may begin here: all, none, or a list such as tcp/22,icmp
 }
 
 // Endpoint is an address at which this machine may be reached.

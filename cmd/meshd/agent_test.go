@@ -50,6 +50,7 @@ func TestStatus(t *testing.T) {
 	b.do(t, "peers --json", 0, "[]", "")
 
 	s = running()
+	s.Self.Inbound = "icmp,tcp/22"
 	s.Relaying = &localapi.Relaying{Packets: 9, Bytes: 5 << 20}
 	s.Peers[0].Path, s.Peers[0].Relay, s.Peers[0].Endpoint = "relay", "attic", ""
 	s.Peers = s.Peers[:1]
@@ -58,6 +59,7 @@ func TestStatus(t *testing.T) {
 		laptop  100.96.0.7, fd12::7  on meshd0 (userspace)
 		hub: https://hub.example:443, connected for 3m, 12ms, relay by UDP
 		NAT: endpoint-independent mapping
+		inbound: icmp,tcp/22
 		relays for members that can't reach each other: 5.0 MiB so far
 
 		NAME  ADDRESS     PATH         SINCE  RTT    MTU   RECEIVED  SENT     HANDSHAKE  WHY
@@ -103,7 +105,8 @@ func TestStatusJSON(t *testing.T) {
 		    "addresses": null,
 		    "interface": "",
 		    "endpoints": null,
-		    "nat": ""
+		    "nat": "",
+		    "inbound": ""
 		  },
 		  "hub": {
 		    "url": "",

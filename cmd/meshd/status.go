@@ -59,6 +59,9 @@ func (a *app) printStatus(s localapi.Status) {
 	if s.Self.NAT != "" {
 		fmt.Fprintf(a.stdout, "NAT: %s\n", s.Self.NAT)
 	}
+	if in := s.Self.Inbound; in != "" && in != "all" {
+		fmt.Fprintf(a.stdout, "inbound: %s\n", in)
+	}
 	for _, e := range s.Self.Endpoints {
 		if e.Kind == "mapped" {
 			fmt.Fprintf(a.stdout, "forwarded: %s\n", forwardWords(e))
