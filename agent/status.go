@@ -95,7 +95,7 @@ func (v *view) status(now time.Time, paths punch.Status, stats map[tunnel.Key]tu
 			peer.LAN = v.plane != nil && v.plane.lan.has(p.Key)
 			s.Peers = append(s.Peers, peer)
 			if peer.Singly {
-				s.Health = append(s.Health, fmt.Sprintf("packets go to %s one by one, which is slower: bundles of them (UDP segmentation offload) get lost, by a fault of the kernel or the network card", p.Name))
+				s.Health = append(s.Health, fmt.Sprintf("packets go to %s one by one, which is slower: bundles of them (UDP segmentation offload) get lost, by a fault of a kernel or a network card, here or of the relay", p.Name))
 			}
 		}
 	}

@@ -74,7 +74,6 @@ func (l *loop) settleTraffic(now time.Time, m *member) {
 // takeTraffic reads the counters, and tells what moved.
 func (l *loop) takeTraffic(now time.Time, m *member) {
 	t := m.poll(now)
-	m.bundles.packets += t.sent
 	if m.choice.relay {
 		l.stepDetour(m, carried{sent: t.sent > 0, returned: t.returned > 0})
 	}
@@ -89,6 +88,7 @@ func (l *loop) point(m *member) {
 	next := &way{both: m.choice.relay}
 	if !m.choice.route.isZero() {
 		next.direct, next.addr = l.socket(m.choice.route.socket), m.choice.route.addr
+		next.singly = m.singly(bundledWay{sizedWay{route: m.choice.route}, ViaDirect})
 	}
 	next.relay = l.relayLeg(m)
 	old := m.flow.way.Swap(next)

@@ -151,8 +151,14 @@ func (l *loop) relayLeg(m *member) *relayLeg {
 		return nil
 	}
 	leg := l.legBy(m, c.key)
-	if leg != nil && c.also {
-		leg.also = l.legBy(m, c.next)
+	if leg == nil {
+		return nil
+	}
+	leg.singly = m.singly(bundledWay{sizedWay{relay: c.key}, c.via})
+	if c.also {
+		if leg.also = l.legBy(m, c.next); leg.also != nil {
+			leg.also.singly = true // only the one in use is tested
+		}
 	}
 	return leg
 }
@@ -168,8 +174,8 @@ func (l *loop) legBy(m *member, by Key) *relayLeg {
 		return nil
 	}
 	r := l.relays[i].route
-	leg := &relayLeg{socket: l.socket(r.socket), addr: r.addr}
-	wire.PutHeader(leg.head[:], wire.Header{Type: wire.Forward, ID: wire.PairID(l.hub.relay.ID, m.Relay)})
+	leg := newRelayLeg(wire.Header{Type: wire.Forward, ID: wire.PairID(l.hub.relay.ID, m.Relay)})
+	leg.socket, leg.addr = l.socket(r.socket), r.addr
 	return leg
 }
 
@@ -177,30 +183,29 @@ func (l *loop) legBy(m *member, by Key) *relayLeg {
 // PING came. A CONNECT takes all relays while nobody knows which of them works: it
 // is what everything else waits for.
 func (l *loop) sendByRelay(m *member, a sendProbe, b []byte) {
-	bufs := [][]byte{b}
 	switch {
 	case a.flags&wire.FlagSize != 0 && a.typ == wire.Ping: // of one relay, not of two
 		if c := m.detour.cur; c != nil {
 			if leg := l.legBy(m, c.key); leg != nil {
-				leg.send(bufs)
+				leg.sendProbe(b)
 			}
 		}
 		return
 	case a.typ == wire.Pong:
 		if leg := l.legBy(m, m.by); leg != nil {
-			leg.send(bufs)
+			leg.sendProbe(b)
 			return
 		}
 	case a.typ == wire.Connect && len(m.detour.relays) > 1 && !m.detour.cur.answered(time.Now()):
 		for _, c := range m.detour.relays {
 			if leg := l.legBy(m, c.key); leg != nil {
-				leg.send(bufs)
+				leg.sendProbe(b)
 			}
 		}
 		return
 	}
 	if leg := l.relayLeg(m); leg != nil {
-		leg.send(bufs)
+		leg.sendProbe(b)
 	}
 }
 
@@ -235,5 +240,5 @@ func (l *loop) sendDetour(m *member, by Key, msg *wire.Message) {
 		l.log.Error("cannot seal a probe", "peer", m.Name, "err", err)
 		return
 	}
-	leg.send([][]byte{b})
+	leg.sendProbe(b)
 }

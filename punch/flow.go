@@ -23,6 +23,7 @@ type flow struct {
 	tooLong  atomic.Bool   // … because of its length
 	awake    atomic.Bool   // the engine looks at the counters by itself
 	relays   atomic.Bool   // what it relays to us is taken
+	crowd    crowd         // whether many packets went at once
 	onward   bucket        // what we relay for it
 
 	handshake
@@ -32,37 +33,71 @@ type flow struct {
 type way struct {
 	direct Socket // nil: no direct route
 	addr   netip.AddrPort
+	singly bool      // the direct route takes no bundles, as far as is known
 	both   bool      // by relay as well
 	relay  *relayLeg // nil: no relay; else the reserve of a direct route
 }
 
+// write sends packets by the direct route.
+func (w *way) write(bufs [][]byte) error {
+	if w.singly {
+		return oneByOne(bufs, func(one [][]byte) error { return w.direct.Write(one, w.addr) })
+	}
+	return w.direct.Write(bufs, w.addr)
+}
+
 // relayLeg reaches one peer by a relay.
 type relayLeg struct {
-	head   [wire.HeaderSize]byte
-	socket Socket // nil: by stream
+	head   [wire.HeaderSize]byte // of what may go in bundles, here and behind the relay …
+	lone   [wire.HeaderSize]byte // … and of what may not
+	singly bool                  // data may not
+	socket Socket                // nil: by stream
 	addr   netip.AddrPort
 	stream RelayConn
 	also   *relayLeg // by another relay as well, while this one is not sure; nil: no
 }
 
+func newRelayLeg(h wire.Header) *relayLeg {
+	l := &relayLeg{}
+	wire.PutHeader(l.head[:], h)
+	h.Singly = true
+	wire.PutHeader(l.lone[:], h)
+	return l
+}
+
 func (l *relayLeg) send(bufs [][]byte) error {
-	err := l.sendAlone(bufs)
+	err := l.write(bufs, l.singly)
 	if l.also != nil && l.also.send(bufs) == nil {
 		return nil
 	}
 	return err
 }
 
-func (l *relayLeg) sendAlone(bufs [][]byte) error {
-	if l.socket != nil {
-		return l.socket.WriteHeaded(l.head[:], bufs, l.addr)
+// sendProbe sends one that must arrive whatever happens to bundles.
+func (l *relayLeg) sendProbe(b []byte) {
+	l.write([][]byte{b}, true)
+	if l.also != nil {
+		l.also.sendProbe(b)
 	}
-	var d []byte
-	for _, b := range bufs {
-		d = append(append(d[:0], l.head[:]...), b...)
-		l.stream.Send(d)
+}
+
+func (l *relayLeg) write(bufs [][]byte, singly bool) error {
+	head := l.head[:]
+	if singly {
+		head = l.lone[:]
 	}
-	return nil
+	switch {
+	case l.socket == nil:
+		var d []byte
+		for _, b := range bufs {
+			d = append(append(d[:0], head...), b...)
+			l.stream.Send(d)
+		}
+		return nil
+	case singly:
+		return oneByOne(bufs, func(one [][]byte) error { return l.socket.WriteHeaded(head, one, l.addr) })
+	}
+	return l.socket.WriteHeaded(head, bufs, l.addr)
 }
 
 // isKeepalive reports whether b is a WireGuard packet with nothing in it. These

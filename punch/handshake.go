@@ -89,7 +89,7 @@ func (f *flow) repeat(now time.Time) {
 func (f *flow) sendNow(b []byte) {
 	w, bufs := f.way.Load(), [][]byte{b}
 	if w.direct != nil {
-		w.direct.Write(bufs, w.addr)
+		w.write(bufs)
 	}
 	if w.relay != nil && (w.direct == nil || w.both) {
 		w.relay.send(bufs)

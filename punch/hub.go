@@ -234,14 +234,14 @@ func (h *hub) leg(id wire.RelayID) *relayLeg {
 	if id == 0 || h.via == ViaNone {
 		return nil
 	}
-	l := &relayLeg{}
 	head := wire.Header{Type: wire.Data, ID: wire.PairID(h.relay.ID, id)}
 	if h.via == ViaTLS {
+		l := newRelayLeg(head)
 		l.stream = h.stream.conn
-	} else {
-		r := routeTo(h.udp.Addr())
-		l.socket, l.addr, head.Epoch = h.mux.sockets[r.socket], r.addr, h.udp.Epoch()
+		return l
 	}
-	wire.PutHeader(l.head[:], head)
+	head.Epoch = h.udp.Epoch()
+	l, r := newRelayLeg(head), routeTo(h.udp.Addr())
+	l.socket, l.addr = h.mux.sockets[r.socket], r.addr
 	return l
 }

@@ -29,9 +29,9 @@ type member struct {
 	choice  choice
 	shown   shown // as last told in log and status
 	sizing  sizing
-	bundles bundles
-	fed     time.Time // data came in last
-	largest int       // datagram that its ways carry, as last told; 0: not known
+	bundles [2]bundles // of the direct route and the relay in use
+	fed     time.Time  // data came in last
+	largest int        // datagram that its ways carry, as last told; 0: not known
 
 	counted traffic   // the flow's counters when last read
 	polled  time.Time // and when that was
@@ -84,7 +84,10 @@ func (m *member) deadline() time.Time {
 	if m.plain != nil {
 		return time.Time{}
 	}
-	d := earlier(earlier(m.path.deadline(), m.detour.deadline()), m.bundles.deadline())
+	d := earlier(m.path.deadline(), m.detour.deadline())
+	for i := range m.bundles {
+		d = earlier(d, m.bundles[i].deadline())
+	}
 	if m.flow.awake.Load() {
 		every := pollIdle
 		if m.attentive() {

@@ -114,6 +114,7 @@ func (m *mux) send(peer Key, bufs [][]byte) error {
 		return nil
 	}
 	f.remember(bufs[0])
+	m.noteCrowd(&f.crowd, len(bufs))
 	counted := len(bufs)
 	if isKeepalive(bufs[0]) {
 		counted--
@@ -121,7 +122,7 @@ func (m *mux) send(peer Key, bufs [][]byte) error {
 	w := f.way.Load()
 	relay := w.relay
 	if w.direct != nil {
-		err := w.direct.Write(bufs, w.addr)
+		err := w.write(bufs)
 		if err == nil && !w.both {
 			relay = nil
 		}

@@ -33,6 +33,7 @@ type onward struct {
 	from netip.AddrPort
 	id   wire.RelayID // of the pair
 	kind wire.Kind    // of the payloads
+	one  bool         // they go one by one
 	ok   bool
 	head [wire.HeaderSize]byte // of what is passed on
 
@@ -44,15 +45,15 @@ type onward struct {
 var onwardPool = sync.Pool{New: func() any { return new(onward) }}
 
 // onwardTake takes a FORWARD datagram in.
-func (s *sorter) onwardTake(b []byte, from netip.AddrPort, id wire.RelayID) {
+func (s *sorter) onwardTake(b []byte, from netip.AddrPort, h wire.Header) {
 	if s.onward == nil {
 		s.onward = onwardPool.Get().(*onward)
 	}
 	o := s.onward
 	kind := wire.KindOf(b[wire.HeaderSize:])
-	if from != o.from || id != o.id || kind != o.kind {
+	if from != o.from || h.ID != o.id || kind != o.kind || h.Singly != o.one {
 		s.m.passOn(o)
-		o.begin(s.t, from, id, kind)
+		o.begin(s.t, from, h, kind)
 	}
 	if !o.ok {
 		s.m.onwards.dropped.Add(1)
@@ -64,13 +65,13 @@ func (s *sorter) onwardTake(b []byte, from netip.AddrPort, id wire.RelayID) {
 }
 
 // begin looks up who is at both ends of a run.
-func (o *onward) begin(t *table, from netip.AddrPort, id wire.RelayID, kind wire.Kind) {
+func (o *onward) begin(t *table, from netip.AddrPort, h wire.Header, kind wire.Kind) {
 	c := t.clients[from]
-	to := t.ids[wire.PairID(id, c.id)]
-	o.from, o.id, o.kind, o.source, o.to = from, id, kind, c.flow, to
+	to := t.ids[wire.PairID(h.ID, c.id)]
+	o.from, o.id, o.kind, o.one, o.source, o.to = from, h.ID, kind, h.Singly, c.flow, to
 	known := kind == wire.WireGuard || kind == wire.Probe
 	o.ok = known && c.flow != nil && c.id != 0 && to != nil && to != c.flow && !to.plain
-	wire.PutHeader(o.head[:], wire.Header{Type: wire.Data, ID: id})
+	wire.PutHeader(o.head[:], wire.Header{Type: wire.Data, Singly: h.Singly, ID: h.ID})
 }
 
 // passOn sends the run, and forgets it. Probes are urgent: a relay that is merely
@@ -81,7 +82,7 @@ func (m *mux) passOn(o *onward) {
 	}
 	n, w := uint64(len(o.bufs)), o.to.way.Load()
 	left := o.source.onward.take(time.Now(), o.bytes, m.relayRate, o.kind == wire.Probe)
-	if left && w.direct != nil && w.direct.Write(o.bufs, w.addr) == nil {
+	if left && w.direct != nil && o.write(w) == nil {
 		m.onwards.packets.Add(n)
 		m.onwards.bytes.Add(uint64(o.bytes))
 	} else {
@@ -89,6 +90,13 @@ func (m *mux) passOn(o *onward) {
 	}
 	clear(o.bufs)
 	o.bufs, o.bytes = o.bufs[:0], 0
+}
+
+// write sends the run by the direct route of its destination. Whether in bundles is
+// for who sent it to say: it knows the whole way.
+func (o *onward) write(w *way) error {
+	straight := way{direct: w.direct, addr: w.addr, singly: o.one}
+	return straight.write(o.bufs)
 }
 
 // end closes the batch: counters are brought up to date, and what is to be passed

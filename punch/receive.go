@@ -177,7 +177,7 @@ func (s *sorter) unwrap(b []byte, from netip.AddrPort) (*flow, []byte) {
 		return nil, nil
 	}
 	if h.Type == wire.Forward {
-		s.onwardTake(b, from, h.ID)
+		s.onwardTake(b, from, h)
 		return nil, nil
 	}
 	by, ok := s.t.relayAt(from)

@@ -137,7 +137,9 @@ func (l *loop) roundTrip(m *member, w sizedWay) time.Duration {
 func (l *loop) sized(now time.Time, m *member, msg *wire.Message) {
 	looks := msg.Type == wire.Ping && msg.Flags&wire.FlagSize != 0 && msg.Size > wire.ProbeSize && int(msg.Size) < l.config.Largest
 	if msg.Type == wire.Pong {
-		m.bundles.answered(msg.TxID)
+		for i := range m.bundles {
+			m.bundles[i].answered(now, msg.TxID)
+		}
 	}
 	for _, z := range m.sizing {
 		switch {

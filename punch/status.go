@@ -129,7 +129,7 @@ func (l *loop) status() Status {
 				p.Relay = l.relayName(c)
 			}
 		}
-		p.Largest, p.Singly = m.largest, m.bundles.lost && p.Path == ViaDirect
+		p.Largest, p.Singly = m.largest, m.losesBundles()
 		s.Peers[key] = p
 	}
 	return s

@@ -28,6 +28,7 @@ type testHub struct {
 	epoch    uint16
 	sessions map[wire.RelayID]session
 	streams  map[wire.RelayID]*testStream
+	runs     []testRun     // to be sent
 	relayed  int           // data packets forwarded, probes not counted
 	ahead    time.Duration // of the agents' clocks
 }
@@ -67,24 +68,59 @@ func (h *testHub) stop() {
 }
 
 func (h *testHub) serve(s *nattest.Socket) {
-	bufs, sizes, from := [][]byte{make([]byte, 2048)}, []int{0}, make([]netip.AddrPort, 1)
+	bufs, sizes, from := make([][]byte, 64), make([]int, 64), make([]netip.AddrPort, 64)
+	for i := range bufs {
+		bufs[i] = make([]byte, 2048)
+	}
 	for {
-		if _, err := s.Read(bufs, sizes, from); err != nil {
+		n, err := s.Read(bufs, sizes, from)
+		if err != nil {
 			return
 		}
-		b := bufs[0][:sizes[0]]
-		switch wire.KindOf(b) {
-		case wire.STUN:
-			other := h.other(s)
-			if r, ok := stun.Respond(b, from[0], s.LocalAddr(), other.LocalAddr()); ok && r.FromOtherPort {
-				other.Write([][]byte{r.Data}, from[0])
-			} else if ok {
-				s.Write([][]byte{r.Data}, from[0])
-			}
-		case wire.Relay:
-			h.handle(s, b, from[0])
+		for i, b := range bufs[:n] {
+			h.take(s, b[:sizes[i]], from[i])
 		}
+		h.flush()
 	}
+}
+
+func (h *testHub) take(s *nattest.Socket, b []byte, from netip.AddrPort) {
+	switch wire.KindOf(b) {
+	case wire.STUN:
+		other := h.other(s)
+		if r, ok := stun.Respond(b, from, s.LocalAddr(), other.LocalAddr()); ok && r.FromOtherPort {
+			other.Write([][]byte{r.Data}, from)
+		} else if ok {
+			s.Write([][]byte{r.Data}, from)
+		}
+	case wire.Relay:
+		h.handle(s, b, from)
+	}
+}
+
+// flush sends what may go in bundles.
+func (h *testHub) flush() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, r := range h.runs {
+		r.to.socket.Write(r.bufs, r.to.addr)
+	}
+	h.runs = nil
+}
+
+// hold keeps b for flush, with what else goes the same way.
+func (h *testHub) hold(to session, b []byte) {
+	i := slices.IndexFunc(h.runs, func(r testRun) bool { return r.to == to })
+	if i < 0 {
+		h.runs, i = append(h.runs, testRun{to: to}), len(h.runs)
+	}
+	h.runs[i].bufs = append(h.runs[i].bufs, b)
+}
+
+// testRun is what goes one way at a time.
+type testRun struct {
+	to   session
+	bufs [][]byte
 }
 
 // other is the hub's other socket.
@@ -142,10 +178,15 @@ func (h *testHub) forward(from, to wire.RelayID, b []byte) {
 	if wire.IsWireGuard(b[wire.HeaderSize:]) {
 		h.relayed++
 	}
-	if st := h.streams[to]; st != nil {
+	head, _ := wire.ParseHeader(b)
+	s, ok := h.sessions[to]
+	switch st := h.streams[to]; {
+	case st != nil:
 		st.deliver(b)
-	} else if s, ok := h.sessions[to]; ok {
+	case ok && head.Singly:
 		s.socket.Write([][]byte{b}, s.addr)
+	case ok:
+		h.hold(s, b)
 	}
 }
 
@@ -205,6 +246,7 @@ func (s *testStream) Send(b []byte) {
 		head, _ := wire.ParseHeader(b)
 		if head.Type == wire.Data {
 			s.hub.forward(s.id, wire.PairID(s.id, head.ID), b)
+			s.hub.flush()
 			return
 		}
 		if m, err := wire.ParseSession(b); err == nil {

@@ -26,8 +26,7 @@ type Host struct {
 	firewall *filter // nil lets everything in
 	opened   int     // sockets so far
 
-	spoils bool                // see SpoilBundles
-	singly map[netip.Addr]bool // destinations that get no bundles
+	spoils bool // see SpoilBundles
 }
 
 // SpoilBundles has a fault of some kernels and network cards: of several datagrams
@@ -50,7 +49,7 @@ type nic struct {
 func (s *Segment) Host(l Link, addrs ...netip.Prefix) *Host {
 	s.net.mu.Lock()
 	defer s.net.mu.Unlock()
-	h := &Host{net: s.net, number: uint64(len(s.net.hosts)) + 1, sockets: map[netip.AddrPort]*Socket{}, singly: map[netip.Addr]bool{}}
+	h := &Host{net: s.net, number: uint64(len(s.net.hosts)) + 1, sockets: map[netip.AddrPort]*Socket{}}
 	s.net.hosts = append(s.net.hosts, h)
 	h.attach(s, l, addrs)
 	return h

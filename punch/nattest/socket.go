@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 )
 
 const (
@@ -49,6 +50,9 @@ func (s *Socket) BatchSize() int { return batchSize }
 // Read waits for a datagram and fills bufs with as many as there are. A datagram
 // larger than its buffer is cut. After Close it fails with [net.ErrClosed].
 func (s *Socket) Read(bufs [][]byte, sizes []int, from []netip.AddrPort) (int, error) {
+	if s.spoils() {
+		s.gather()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for len(s.queue) == 0 && !s.closed {
@@ -66,6 +70,17 @@ func (s *Socket) Read(bufs [][]byte, sizes []int, from []netip.AddrPort) (int, e
 	return n, nil
 }
 
+// gather waits until all is there that comes with the next datagram. A relay that
+// spoils bundles has to make some.
+func (s *Socket) gather() {
+	s.mu.Lock()
+	for len(s.queue) == 0 && !s.closed {
+		s.filled.Wait()
+	}
+	s.mu.Unlock()
+	time.Sleep(time.Microsecond)
+}
+
 // Write sends datagrams to one destination.
 func (s *Socket) Write(bufs [][]byte, to netip.AddrPort) error {
 	return s.WriteHeaded(nil, bufs, to)
@@ -73,7 +88,7 @@ func (s *Socket) Write(bufs [][]byte, to netip.AddrPort) error {
 
 // WriteHeaded is Write with the same head in front of every datagram.
 func (s *Socket) WriteHeaded(head []byte, bufs [][]byte, to netip.AddrPort) error {
-	spoil := s.spoils(to.Addr())
+	spoil := s.spoils()
 	for i, b := range bufs {
 		d := slices.Concat(head, b)
 		if i > 0 && spoil {
@@ -86,28 +101,11 @@ func (s *Socket) WriteHeaded(head []byte, bufs [][]byte, to netip.AddrPort) erro
 	return nil
 }
 
-func (s *Socket) spoils(to netip.Addr) bool {
+func (s *Socket) spoils() bool {
 	n := s.host.net
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return s.host.spoils && !s.host.singly[to]
-}
-
-// Bundles reports whether what is written at once leaves in one piece. Only a
-// fault of the host ([Host.SpoilBundles]) makes a difference.
-func (s *Socket) Bundles(to netip.Addr) bool {
-	n := s.host.net
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return !s.host.singly[to]
-}
-
-// SetBundles says whether it does.
-func (s *Socket) SetBundles(to netip.Addr, on bool) {
-	n := s.host.net
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	s.host.singly[to] = !on
+	return s.host.spoils
 }
 
 // WriteTTL sends a datagram with this hop limit; 0 means the default of 64.

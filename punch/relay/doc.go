@@ -27,6 +27,11 @@
 // It gets its datagrams by UDP, unless it was silent there for a minute or has
 // itself been sending data by WebSocket since.
 //
+// # Bundles
+//
+// What came in a bundle leaves in one, unless its sender says that it must not:
+// some systems lose bundles, and a relay hears nothing of what it sends.
+//
 // # Bounds
 //
 // No reply is larger than its question: session messages have one size, a RESET is

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"meshd/punch/wire"
@@ -115,7 +116,13 @@ func (f *forwarder) send(g *group) {
 		f.tally.drops[DropQueue] += uint64(g.to.pipe.send(g.bufs...))
 		return
 	}
-	if err := f.server.conns[g.to.leg.socket][f.reader].Write(g.bufs, g.to.leg.addr); err != nil {
-		f.tally.drops[DropUndelivered] += uint64(len(g.bufs))
+	at := len(g.bufs)
+	if g.to.singly {
+		at = 1
+	}
+	for bufs := range slices.Chunk(g.bufs, at) {
+		if err := f.server.conns[g.to.leg.socket][f.reader].Write(bufs, g.to.leg.addr); err != nil {
+			f.tally.drops[DropUndelivered] += uint64(len(bufs))
+		}
 	}
 }

@@ -108,14 +108,14 @@ func (h *handler) handleData(now time.Time, from leg, head wire.Header) verdict 
 		return h.reset(now, from)
 	}
 	s.heardUDP.Store(now.UnixNano())
-	return h.forward(now, s.id, head.ID)
+	return h.forward(now, s.id, head)
 }
 
 // forward decides whether and where a datagram of a pair goes. The caller holds the
 // lock.
-func (h *handler) forward(now time.Time, from, pair wire.RelayID) verdict {
-	to := wire.PairID(pair, from)
-	if pair == 0 {
+func (h *handler) forward(now time.Time, from wire.RelayID, head wire.Header) verdict {
+	to := wire.PairID(head.ID, from)
+	if head.ID == 0 {
 		return dropped(DropMalformed)
 	}
 	if !h.directory.May(from, to) {
@@ -125,6 +125,7 @@ func (h *handler) forward(now time.Time, from, pair wire.RelayID) verdict {
 	if !ok {
 		return dropped(DropAbsent)
 	}
+	r.singly = head.Singly
 	return verdict{action: forwardIt, to: r, limit: h.table.limit(from)}
 }
 
@@ -205,7 +206,7 @@ func (h *handler) handlePipe(now time.Time, id wire.RelayID, source netip.AddrPo
 	case err != nil:
 		return dropped(DropMalformed)
 	case head.Type == wire.Data:
-		return h.pipeData(now, id, head.ID)
+		return h.pipeData(now, id, head)
 	case head.Type != wire.Hello || head.ID != id:
 		return dropped(DropMalformed)
 	}
@@ -217,13 +218,13 @@ func (h *handler) handlePipe(now time.Time, id wire.RelayID, source netip.AddrPo
 	return h.session(now, wire.Welcome, m, key, leg{addr: source}, cookie{})
 }
 
-func (h *handler) pipeData(now time.Time, from, pair wire.RelayID) verdict {
+func (h *handler) pipeData(now time.Time, from wire.RelayID, head wire.Header) verdict {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	if s := h.table.byID[from]; s != nil {
 		s.heardWS.Store(now.UnixNano())
 	}
-	return h.forward(now, from, pair)
+	return h.forward(now, from, head)
 }
 
 // mayBeSTUN reports whether b starts like a Binding request, also one of RFC 3489.

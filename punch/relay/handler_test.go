@@ -175,6 +175,7 @@ func TestForward(t *testing.T) {
 		want verdict
 	}{
 		{"to a friend", home, data(7, alice^bob, "x"), verdict{action: forwardIt, to: route{leg: leg{0, hotel}}}},
+		{"to a friend, not in a bundle", home, alone(data(7, alice^bob, "x")), verdict{action: forwardIt, to: route{leg: leg{0, hotel}, singly: true}}},
 		{"bare header", home, data(7, alice^bob, "")[:wire.HeaderSize], verdict{action: forwardIt, to: route{leg: leg{0, hotel}}}},
 		{"to oneself", home, data(7, 0, "x"), verdict{action: dropIt, drop: DropMalformed}},
 		{"to who is away", home, data(7, alice^carol, "x"), verdict{action: dropIt, drop: DropAbsent}},
@@ -198,6 +199,14 @@ func TestForward(t *testing.T) {
 			}
 		})
 	}
+}
+
+// alone has the relay pass b on by itself.
+func alone(b []byte) []byte {
+	h, _ := wire.ParseHeader(b)
+	h.Singly = true
+	wire.PutHeader(b, h)
+	return b
 }
 
 func TestResetsAreLimited(t *testing.T) {

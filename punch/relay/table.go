@@ -34,8 +34,9 @@ type pipe interface {
 
 // route is where a member's datagrams go: to its pipe, or without one to its leg.
 type route struct {
-	leg  leg
-	pipe pipe
+	leg    leg
+	singly bool // each by itself, not in bundles
+	pipe   pipe
 }
 
 // session is what a relay knows of one member.

@@ -200,7 +200,7 @@ func TestAboveMTU(t *testing.T) {
 			}
 			check(t, receive(t, b, len(want), 128), a.LocalAddr(), nil, want)
 		}
-		if !a.gso.Load() || a.Bundles(b.LocalAddr().Addr()) {
+		if !a.gso.Load() || a.bundles(b.LocalAddr().Addr()) {
 			t.Errorf("%v: bundles have to be off for this destination only", local)
 		}
 	}

@@ -18,7 +18,7 @@
 // bundles can't leave by this socket at all (a route without checksum offload),
 // EMSGSIZE that they can't to this destination (datagrams above its MTU, which
 // have to be fragmented one by one). What it spoils without a word somebody else
-// has to notice: see [Conn.SetBundles].
+// has to notice, and write datagrams one at a time.
 //
 // Who works on datagrams where they lie takes them by [Conn.Lend] instead of Read:
 // then nothing is copied at all. Where the kernel's WireGuard has the port, a

@@ -107,9 +107,9 @@ func TestRefusalsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r refusals
 		a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
-		r.add(a, time.Now(), time.Now().Add(refusedFor))
+		r.add(a, time.Now())
 		time.Sleep(refusedFor - time.Second)
-		r.add(b, time.Now(), time.Now().Add(refusedFor))
+		r.add(b, time.Now())
 		if !r.has(a) || !r.has(b) {
 			t.Error("forgotten too early")
 		}
@@ -119,36 +119,12 @@ func TestRefusalsEnd(t *testing.T) {
 		}
 		for range 2 * maxRefused {
 			a = a.Next()
-			r.add(a, time.Now(), time.Now().Add(refusedFor))
+			r.add(a, time.Now())
 		}
 		if got := len(*r.until.Load()); got > maxRefused {
 			t.Errorf("got %d destinations remembered, want at most %d", got, maxRefused)
 		}
 	})
-}
-
-// Somebody else's word lasts longer, and can be taken back.
-func TestBundlesSwitched(t *testing.T) {
-	to := netip.MustParseAddrPort("192.0.2.1:9")
-	c, k := faulty(t, func(int, int) unix.Errno { return 0 })
-	for _, row := range []struct {
-		set  func()
-		want []int
-	}{
-		{func() {}, []int{3}},
-		{func() { c.SetBundles(to.Addr(), false) }, []int{1, 1, 1}},
-		{func() { c.SetBundles(netip.MustParseAddr("192.0.2.2"), true) }, []int{1, 1, 1}},
-		{func() { c.SetBundles(to.Addr(), true) }, []int{3}},
-	} {
-		row.set()
-		k.took = nil
-		if err := c.Write(packets(100, 100, 100), to); err != nil {
-			t.Error(err)
-		}
-		if !slices.Equal(k.took, row.want) || c.Bundles(to.Addr()) != (len(row.want) == 1) {
-			t.Errorf("got messages of %v datagrams, want %v", k.took, row.want)
-		}
-	}
 }
 
 func TestRouteErrors(t *testing.T) {
@@ -159,7 +135,7 @@ func TestRouteErrors(t *testing.T) {
 		if !errors.Is(err, errno) || !bytes.Contains([]byte(err.Error()), []byte(to.String())) {
 			t.Errorf("got %v, want %v with the address", err, errno)
 		}
-		if k.calls != 1 || !c.Bundles(to.Addr()) {
+		if k.calls != 1 || !c.bundles(to.Addr()) {
 			t.Errorf("%v: got %d calls, want 1 and no change of mind about bundles", errno, k.calls)
 		}
 		if err := c.WriteTTL([]byte{1}, to, 3); !errors.Is(err, errno) {

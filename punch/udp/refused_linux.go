@@ -14,9 +14,6 @@ const (
 	// refusedFor is how long a destination gets no bundles after refusing one. Its
 	// route may have changed then; finding out costs one failed call.
 	refusedFor = 30 * time.Second
-	// lostFor is the same for one where somebody found that bundles get lost. He looks
-	// again long before.
-	lostFor = time.Hour
 	// maxRefused bounds the destinations remembered.
 	maxRefused = 1024
 )
@@ -37,7 +34,7 @@ func (r *refusals) has(to netip.Addr) bool {
 	return ok && time.Now().Before(until)
 }
 
-func (r *refusals) add(to netip.Addr, now, end time.Time) {
+func (r *refusals) add(to netip.Addr, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	next := map[netip.Addr]time.Time{}
@@ -45,23 +42,12 @@ func (r *refusals) add(to netip.Addr, now, end time.Time) {
 		next = maps.Clone(*m)
 		maps.DeleteFunc(next, func(_ netip.Addr, until time.Time) bool { return !now.Before(until) })
 	}
-	next[to] = end
+	next[to] = now.Add(refusedFor)
 	r.until.Store(&next)
 }
 
-// Bundles reports whether datagrams to a destination leave in bundles.
-func (c *Conn) Bundles(to netip.Addr) bool { return c.gso.Load() && !c.refused.has(to.Unmap()) }
-
-// SetBundles is for who knows more of a destination than the kernel tells: that
-// bundles get lost on the way there, or that they come through after all.
-func (c *Conn) SetBundles(to netip.Addr, on bool) {
-	now := time.Now()
-	end := now // at once, when the kernel refused too
-	if !on {
-		end = now.Add(lostFor)
-	}
-	c.refused.add(to.Unmap(), now, end)
-}
+// bundles reports whether datagrams to a destination leave in bundles.
+func (c *Conn) bundles(to netip.Addr) bool { return c.gso.Load() && !c.refused.has(to) }
 
 // refuse learns from an error that a bundle met, and reports whether its
 // datagrams are worth sending one by one.
@@ -70,8 +56,7 @@ func (c *Conn) refuse(to netip.Addr, err error) bool {
 	case unix.EIO: // no checksum offload on the way out
 		c.gso.Store(false)
 	case unix.EMSGSIZE, unix.EINVAL: // segments above the MTU; older kernels say EINVAL
-		now := time.Now()
-		c.refused.add(to, now, now.Add(refusedFor))
+		c.refused.add(to, time.Now())
 	default:
 		return false
 	}

@@ -28,7 +28,7 @@ func (c *Conn) WriteHeaded(head []byte, bufs [][]byte, to netip.AddrPort) error 
 	}
 	var tooLong error
 	for len(bufs) > 0 {
-		w.plan(head, bufs, c.Bundles(to.Addr()))
+		w.plan(head, bufs, c.bundles(to.Addr()))
 		sent, err := w.send(c)
 		bufs = bufs[sent:]
 		switch {

@@ -56,7 +56,10 @@
 // In DATA the relay id is the pair's, that of one end XOR that of the other (see
 // [PairID]): each of the two, and the relay between them, knows one and so learns the
 // other. A datagram thus leaves the relay as it came, which need not touch it, be it
-// in a bundle or in the kernel. The payload is a WireGuard packet or a probe. Session messages (HELLO, CHALLENGE, ANSWER, WELCOME) are
+// in a bundle or in the kernel. The type's highest bit has the relay pass it on by
+// itself: bundles, which systems make of several datagrams that go the same way, are
+// lost on some ways, and only who sends can find out. The payload is a WireGuard
+// packet or a probe. Session messages (HELLO, CHALLENGE, ANSWER, WELCOME) are
 // [SessionSize] bytes each, so nobody can be amplified at:
 //
 //	header 8 | nonce 8 | time 8 | observed 18 | cookie 16 | zero 6 | mac 16

@@ -46,12 +46,16 @@ type RelayID uint32
 // of the pair and one of them it is the other's. No pair is zero.
 func PairID(a, b RelayID) RelayID { return a ^ b }
 
+// singlyBit of the type's byte is [Header.Singly].
+const singlyBit = 0x80
+
 // Header starts every relay message. Epoch is drawn anew at each start of the
 // relay; an agent repeats the one it was welcomed with.
 type Header struct {
-	Type  RelayType
-	Epoch uint16
-	ID    RelayID // DATA and FORWARD: of the pair; session messages: the agent's own
+	Type   RelayType
+	Singly bool // DATA and FORWARD: not to leave in a bundle with others
+	Epoch  uint16
+	ID     RelayID // DATA and FORWARD: of the pair; session messages: the agent's own
 }
 
 // ErrRelay is returned for a datagram that is no valid relay message.
@@ -60,6 +64,9 @@ var ErrRelay = errors.New("not a relay message")
 // PutHeader writes h to the first HeaderSize bytes of b.
 func PutHeader(b []byte, h Header) {
 	b[0], b[1] = magicRelay, byte(h.Type)
+	if h.Singly {
+		b[1] |= singlyBit
+	}
 	binary.BigEndian.PutUint16(b[2:], h.Epoch)
 	binary.BigEndian.PutUint32(b[4:], uint32(h.ID))
 }
@@ -77,9 +84,10 @@ func ParseHeader(b []byte) (Header, error) {
 		return Header{}, ErrRelay
 	}
 	return Header{
-		Type:  RelayType(b[1]),
-		Epoch: binary.BigEndian.Uint16(b[2:]),
-		ID:    RelayID(binary.BigEndian.Uint32(b[4:])),
+		Type:   RelayType(b[1] &^ singlyBit),
+		Singly: b[1]&singlyBit != 0,
+		Epoch:  binary.BigEndian.Uint16(b[2:]),
+		ID:     RelayID(binary.BigEndian.Uint32(b[4:])),
 	}, nil
 }
 
@@ -119,7 +127,7 @@ func AppendSession(b []byte, s *Session, key RelayKey) []byte {
 // header's ID and then calls [VerifySession].
 func ParseSession(b []byte) (*Session, error) {
 	h, err := ParseHeader(b)
-	if err != nil || h.Type < Hello || h.Type > Welcome || len(b) != SessionSize {
+	if err != nil || h.Singly || h.Type < Hello || h.Type > Welcome || len(b) != SessionSize {
 		return nil, ErrRelay
 	}
 	b = b[HeaderSize:]

@@ -26,9 +26,10 @@ func TestHeader(t *testing.T) {
 		header Header
 		want   string
 	}{
-		{Header{Data, 0x0102, 0x0a0b0c0d}, "d2 01 0102 0a0b0c0d"},
-		{Header{Reset, 0, 1}, "d2 06 0000 00000001"},
-		{Header{99, 0xffff, 0xffffffff}, "d2 63 ffff ffffffff"},
+		{Header{Data, false, 0x0102, 0x0a0b0c0d}, "d2 01 0102 0a0b0c0d"},
+		{Header{Data, true, 0x0102, 0x0a0b0c0d}, "d2 81 0102 0a0b0c0d"},
+		{Header{Reset, false, 0, 1}, "d2 06 0000 00000001"},
+		{Header{99, false, 0xffff, 0xffffffff}, "d2 63 ffff ffffffff"},
 	} {
 		b := AppendHeader([]byte("x"), row.header)
 		if want := append([]byte("x"), unhex(row.want)...); !bytes.Equal(b, want) {
@@ -47,7 +48,7 @@ func TestHeader(t *testing.T) {
 
 func welcome() *Session {
 	return &Session{
-		Header: Header{Welcome, 0x0102, 0x0a0b0c0d}, Nonce: 0x1122334455667788, Time: 1_700_000_000_000,
+		Header: Header{Welcome, false, 0x0102, 0x0a0b0c0d}, Nonce: 0x1122334455667788, Time: 1_700_000_000_000,
 		Observed: ap("203.0.113.9:41641"), Cookie: [16]byte([]byte("0123456789abcdef")),
 	}
 }
@@ -64,12 +65,12 @@ func TestSession(t *testing.T) {
 				"00000000000000000000ffffcb007109 a2a9 30313233343536373839616263646566 000000000000",
 		},
 		{
-			"hello", &Session{Header: Header{Hello, 0, 1}, Nonce: 2},
+			"hello", &Session{Header: Header{Hello, false, 0, 1}, Nonce: 2},
 			"d2 02 0000 00000001 0000000000000002 0000000000000000" +
 				"00000000000000000000000000000000 0000 00000000000000000000000000000000 000000000000",
 		},
 		{
-			"challenge, IPv6, clock before 1970", &Session{Header: Header{Challenge, 3, 1}, Time: -1, Observed: ap("[2001:db8::9]:41641")},
+			"challenge, IPv6, clock before 1970", &Session{Header: Header{Challenge, false, 3, 1}, Time: -1, Observed: ap("[2001:db8::9]:41641")},
 			"d2 03 0003 00000001 0000000000000000 ffffffffffffffff" +
 				"20010db8000000000000000000000009 a2a9 00000000000000000000000000000000 000000000000",
 		},
@@ -155,7 +156,7 @@ func FuzzParseHeader(f *testing.F) {
 
 func FuzzParseSession(f *testing.F) {
 	f.Add(AppendSession(nil, welcome(), relayKey))
-	f.Add(AppendSession(nil, &Session{Header: Header{Hello, 0, 1}, Nonce: 2}, relayKey))
+	f.Add(AppendSession(nil, &Session{Header: Header{Hello, false, 0, 1}, Nonce: 2}, relayKey))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := ParseSession(b)
 		if err != nil {
