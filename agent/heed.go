@@ -37,7 +37,7 @@ func (l *loop) heedSearchRate(context.Context) { l.plane.punch.SetBirthdayRate(l
 
 // meterDelay is how long after the addresses NetworkManager may learn of a network
 // whether it is metered.
-const meterDelay = 3 * time.Second
+const meterDelay = 2 * time.Second
 
 // lookMetered finds out whether every packet costs, now or after a change of the
 // network. Where that can't be told it is not so.

@@ -101,11 +101,12 @@ func (n *names) status(s *localapi.Status) {
 	if n == nil {
 		return
 	}
-	s.DNS.Mode = dnsAsk
 	now := n.state.Load()
 	if now == nil {
+		s.DNS.Mode = localapi.DNSPending
 		return
 	}
+	s.DNS.Mode = dnsAsk
 	showResolution(s, now.host)
 	if now.server.IsValid() {
 		s.DNS.Server = now.server.String()

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"meshd/agent/localapi"
+	"meshd/agent/netcfg"
 	"meshd/dnssd"
 	"meshd/punch"
 	"meshd/punch/wire"
@@ -76,9 +77,8 @@ func TestZone(t *testing.T) {
 	a.awaitAnswer("100.96.0.1", "a.apitest.internal", "A", "100.96.0.1")
 	a.awaitAnswer("fd00:6d65:7368::1", "a.apitest.internal", "AAAA", "fd00:6d65:7368::1")
 	a.awaitAnswer("100.96.0.1", "b.apitest.internal", "A", "NXDOMAIN")
-	if got, want := a.Status().DNS, (localapi.DNS{Zone: "apitest.internal", Server: "100.96.0.1", Mode: "hosts"}); !reflect.DeepEqual(got, want) {
-		t.Errorf("got %+v, want %+v", got, want)
-	}
+	want := localapi.DNS{Zone: "apitest.internal", Server: "100.96.0.1", Mode: "hosts"}
+	await(t, "status to tell of it", func() bool { return reflect.DeepEqual(a.Status().DNS, want) })
 
 	t.Log("b joins, and is known; also who it is at what address")
 	b := newMachine(t, "b").start(join)
@@ -105,6 +105,32 @@ func TestZone(t *testing.T) {
 	if got := a.ask("100.96.0.1", "a.apitest.internal", "A"); !strings.Contains(got, "refused") {
 		t.Errorf("got %s", got)
 	}
+}
+
+// slowResolver takes names when it is let to.
+type slowResolver struct {
+	netcfg.FakeResolver
+	let chan struct{}
+}
+
+func (r *slowResolver) Set(ctx context.Context, n netcfg.Names) (netcfg.Resolution, error) {
+	select {
+	case <-r.let:
+	case <-ctx.Done():
+	}
+	return r.FakeResolver.Set(ctx, n)
+}
+
+func TestResolverThatTakesItsTime(t *testing.T) {
+	m := newMachine(t, "a")
+	slow := &slowResolver{let: make(chan struct{})}
+	m.config.Resolver = slow
+	d := m.start(newHub(t).Join().String())
+	if s := d.awaitState(localapi.Running); s.DNS.Mode != localapi.DNSPending {
+		t.Errorf("got mode %q while the host is being told", s.DNS.Mode)
+	}
+	close(slow.let)
+	await(t, "the host's names", func() bool { return d.Status().DNS.Mode == "hosts" })
 }
 
 func TestZonePortTaken(t *testing.T) {

@@ -116,12 +116,16 @@ type DNS struct {
 	Server string `json:"server"` // overlay address of this machine that answers for the zone; "": none does
 	// Mode is how this machine's programs find the names: resolved, networkmanager,
 	// resolvconf, hosts (they stand in the hosts file); ask: they don't, but whoever
-	// asks Server gets an answer; off: nobody does.
+	// asks Server gets an answer; pending: they are being told; off: nobody does.
 	Mode    string   `json:"mode"`
 	Reasons []string `json:"reasons,omitempty"` // why better modes were passed over, the best first
 	Changed []string `json:"changed,omitempty"` // what is different on this machine, in words
 	Error   string   `json:"error,omitempty"`   // why it isn't answered on every overlay address of this machine
 }
+
+// DNSPending is the Mode of a mesh that has just come up: programs that serve the
+// host's names may take seconds to be told.
+const DNSPending = "pending"
 
 // DNSKey is the answer to GET /dns/key: what signs DNS messages to the
 // coordinator (TSIG, RFC 8945).

@@ -34,7 +34,7 @@ Without a TYPE it is asked for addresses.`,
 			if !direct {
 				return a.askHost(cmd.Context(), args[0], args[1:])
 			}
-			s, err := t.client().Status(cmd.Context())
+			s, err := a.settledDNS(cmd.Context(), t.client())
 			if err != nil {
 				return err
 			}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,7 +26,7 @@ networkmanager (with dns=dnsmasq), resolvconf, hosts (a block in /etc/hosts). Li
   meshd dns status --json | jq -r .server`,
 		Args: arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := t.client().Status(cmd.Context())
+			s, err := a.settledDNS(cmd.Context(), t.client())
 			switch {
 			case err != nil:
 				return err
@@ -40,6 +42,22 @@ networkmanager (with dns=dnsmasq), resolvconf, hosts (a block in /etc/hosts). Li
 	return cmd
 }
 
+// resolverTime is how long a mesh that has just come up may take to tell this
+// machine's programs of its names.
+const resolverTime = 15 * time.Second
+
+// settledDNS is the status once programs have been told.
+func (a *app) settledDNS(ctx context.Context, c *localapi.Client) (localapi.Status, error) {
+	enough, cancel := context.WithTimeout(ctx, resolverTime)
+	defer cancel()
+	for {
+		s, err := c.Status(ctx)
+		if err != nil || s.DNS.Mode != localapi.DNSPending || !pause(enough, a.pollEvery) {
+			return s, err
+		}
+	}
+}
+
 func (a *app) printDNS(s localapi.Status) {
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(a.stdout, "%-9s%s\n", name+":", fmt.Sprintf(format, args...))
@@ -52,6 +70,8 @@ func (a *app) printDNS(s localapi.Status) {
 		line("server", "%s, on this machine", s.DNS.Server)
 		line("mode", "%s: %s", s.DNS.Mode, modeWords[s.DNS.Mode])
 		line("ask", "dig @%s %s.%s", s.DNS.Server, someName(s), s.DNS.Zone)
+	case s.DNS.Mode == localapi.DNSPending:
+		line("server", "not known yet: this machine's programs are being told")
 	case !s.State.Up():
 		line("server", "none: the mesh is not up: %s", stateWords(s))
 	case s.DNS.Mode == "off":

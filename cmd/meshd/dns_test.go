@@ -40,6 +40,19 @@ func TestDNSStatus(t *testing.T) {
 		}
 	`, "")
 
+	t.Log("a mesh that has just come up is waited for")
+	settled := s
+	s.DNS = localapi.DNS{Zone: "home.internal", Mode: localapi.DNSPending}
+	b.daemon.status, b.daemon.next = s, []localapi.Status{s, settled}
+	b.do(t, "dns status", 0, `
+		zone:    home.internal
+		server:  100.96.0.7, on this machine
+		mode:    hosts: programs find the members in the hosts file
+		ask:     dig @100.96.0.7 nas.home.internal
+		changed: /etc/hosts has 2 names
+		not:     resolved: systemd-resolved does not run
+	`, "")
+
 	s.DNS = localapi.DNS{Zone: "home.internal", Mode: "ask", Error: "listen for DNS on 100.96.0.7:53: address already in use"}
 	b.daemon.status = s
 	b.do(t, "dns status", 0, `
