@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/netip"
 	"strings"
 	"time"
@@ -181,12 +180,3 @@ func (a *app) applyEnv(flags *pflag.FlagSet) (err error) {
 
 // say talks: to stderr, a line.
 func (a *app) say(format string, args ...any) { fmt.Fprintf(a.stderr, format+"\n", args...) }
-
-// logger writes what a daemon has to say to stderr.
-func (a *app) logger() *slog.Logger {
-	level := slog.LevelInfo
-	if a.getenv("MESHD_LOG") == "debug" {
-		level = slog.LevelDebug
-	}
-	return slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level}))
-}

@@ -112,7 +112,7 @@ func (d daemon) openLog() (f *os.File, offset int64, err error) {
 	if err := os.MkdirAll(d.state, 0o700); err != nil {
 		return nil, 0, err
 	}
-	f, err = os.OpenFile(filepath.Join(d.state, "meshd.log"), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
+	f, err = os.OpenFile(filepath.Join(d.state, logFile), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, 0, err
 	}

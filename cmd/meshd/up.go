@@ -48,7 +48,8 @@ a file that holds it; MESHD_JOIN may hold either. It is needed once.
 
 The daemon is started if none runs: as the systemd unit meshd.service (meshd@NAME
 for other meshes) if that is installed and no flag asks for something else, or in
-the background, where it logs to meshd.log in its state folder.
+the background, where it logs to meshd.log in its state folder: 4 MiB, and as much
+before that in meshd.log.old.
 
 Where a Linux kernel has WireGuard, that carries the packets, and "wg show" tells of
 it; elsewhere this program does. --backend insists on either.
@@ -151,7 +152,7 @@ func (w *wishes) config(a *app) agent.Config {
 		Mesh: w.mesh, StateDir: w.state, Socket: w.path(), Interface: w.iface, Hostname: w.hostname, Port: w.port,
 		Backend: w.backend, DNS: w.dns, MDNS: w.mdns, PortMapping: w.portMapping, Advertise: w.advertise,
 		Relay: w.relay, UseRelays: w.useRelays, SearchRate: w.searchRate, Metered: w.metered, FWMark: w.fwmark, Inbound: w.inbound,
-		Join: w.join, Version: a.version, Log: a.logger(),
+		Join: w.join, Version: a.version, Log: a.daemonLogger(cmp.Or(w.state, agent.StateDir(w.mesh))),
 		// Who joins here and now wants to hear why not; a daemon that starts at
 		// boot goes on trying.
 		ExitOnFailure: w.join != "",
