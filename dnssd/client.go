@@ -120,6 +120,12 @@ func Forward(servers func() []netip.AddrPort) func(ctx context.Context, query []
 	}
 }
 
+// IsType reports whether Query knows a type of record by this name.
+func IsType(qtype string) bool {
+	_, known := dns.StringToType[strings.ToUpper(qtype)]
+	return known
+}
+
 // Query asks a server for the records of a name by the name of their type (A,
 // SRV …) and returns them as dig prints them. No such name, or none of that
 // type, is a [*Rejection].

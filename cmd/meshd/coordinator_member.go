@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -138,20 +139,21 @@ func (a *app) decide(h *hub, verb, done, short string, do decision) *cobra.Comma
 		ValidArgsFunction: h.completeMembers,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			members := []memberJSON{}
+			var failed error
 			for _, who := range args {
 				m, err := do(cmd.Context(), h.admin(), who)
-				if err != nil {
-					return err
+				if failed = err; err != nil {
+					break // what was done before it is told none the less
 				}
 				members = append(members, toMemberJSON(m))
 				if !asJSON {
 					fmt.Fprintf(a.stdout, "%s (%s) %s\n", m.GetMember().GetName(), list(m.GetMember().GetAddresses()), done)
 				}
 			}
-			if asJSON {
-				return printJSON(a.stdout, members)
+			if asJSON && len(members) > 0 {
+				failed = cmp.Or(failed, printJSON(a.stdout, members))
 			}
-			return nil
+			return failed
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON; fields are added, never changed")

@@ -60,7 +60,7 @@ func TestMembers(t *testing.T) {
 	b.do(t, "coordinator member approve nas foo", 1, "nas (100.96.0.2, fd12::2) approved", "meshd: there is no member foo\nhint: meshd coordinator member list")
 	b.do(t, "coordinator member rename nas attic", 0, "nas is now attic", "")
 	b.do(t, "coordinator member rename nas", 2, "", "meshd: meshd coordinator member rename: MEMBER or NAME is missing\nhint: meshd coordinator member rename --help")
-	b.do(t, "coordinator member approve nas --json", 0, `
+	const approved = `
 		[
 		  {
 		    "id": 2,
@@ -80,7 +80,10 @@ func TestMembers(t *testing.T) {
 		    "observed": "203.0.113.9:41641"
 		  }
 		]
-	`, "")
+	`
+	b.do(t, "coordinator member approve nas --json", 0, approved, "")
+	b.do(t, "coordinator member approve nas foo --json", 1, approved, "meshd: there is no member foo\nhint: meshd coordinator member list")
+	b.do(t, "coordinator member approve foo nas --json", 1, "", "meshd: there is no member foo\nhint: meshd coordinator member list")
 }
 
 func TestCoordinatorStatus(t *testing.T) {

@@ -31,6 +31,9 @@ Without a TYPE it is asked for addresses.`,
 		Args:              arguments(1, 2, "NAME"),
 		ValidArgsFunction: t.completePeers,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 && !dnssd.IsType(args[1]) {
+				return usageError(cmd, "%s: record type %q is unknown: A, AAAA, PTR, SRV, TXT …", cmd.CommandPath(), args[1])
+			}
 			if !direct {
 				return a.askHost(cmd.Context(), args[0], args[1:])
 			}

@@ -99,6 +99,15 @@ func TestDNSQueryAsTheHostDoes(t *testing.T) {
 	`)
 }
 
+func TestDNSQueryOfNoType(t *testing.T) {
+	for _, direct := range []string{"", "--direct "} {
+		newBench(t).do(t, "dns query "+direct+"nas ADRESS", 2, "", `
+			meshd: meshd dns query: record type "ADRESS" is unknown: A, AAAA, PTR, SRV, TXT …
+			hint: meshd dns query --help
+		`)
+	}
+}
+
 func TestDNSKey(t *testing.T) {
 	b := newBench(t)
 	b.serveDaemon(t)

@@ -107,7 +107,7 @@ are seen to get lost on a path; MESHD_UDP_OFFLOAD=off never tries.`,
 func (w *wishes) flags(cmd *cobra.Command) {
 	w.target.flags(cmd)
 	f := cmd.Flags()
-	f.StringVar(&w.hostname, "hostname", "", "wished `NAME` of this machine in the mesh (default its own)")
+	f.StringVar(&w.hostname, "hostname", "", "wished `NAME` of this machine in the mesh, when it joins (default its own)")
 	f.StringVar(&w.state, "state", "", "state `DIR` (default /var/lib/meshd/NAME of the mesh)")
 	f.StringVar(&w.iface, "interface", "", "`NAME` of the network interface (default meshd0, or meshd-NAME of the mesh)")
 	f.Uint16Var(&w.port, "port", 0, "UDP `PORT`; it lasts (default one chosen at the first start)")
@@ -229,6 +229,7 @@ func (a *app) up(ctx context.Context, w wishes, given []string) error {
 	case s.State.Up() && w.join == "":
 		a.say("mesh %s is up already", w.mesh)
 		a.printUp(s)
+		a.sayRenamed(w, s)
 		return nil
 	}
 	if err = a.bringUp(ctx, c, w); err != nil && started && explain(err).code == exitFailed {
@@ -268,7 +269,7 @@ func (a *app) bringUp(ctx context.Context, c *localapi.Client, w wishes) error {
 }
 
 // sayRenamed says that the name asked for was another member's, so that this
-// machine got one with a number behind it.
+// machine got one with a number behind it; or that it is a member by another name.
 func (a *app) sayRenamed(w wishes, s localapi.Status) {
 	wished, _, _ := strings.Cut(strings.ToLower(w.hostname), ".")
 	if wished == "" { // its own, of which characters may have been replaced
@@ -278,8 +279,12 @@ func (a *app) sayRenamed(w wishes, s localapi.Status) {
 			wished = own
 		}
 	}
-	if w.join != "" && wished != "" && wished != s.Self.Name {
+	switch {
+	case wished == "" || wished == s.Self.Name:
+	case w.join != "":
 		a.say("the name %s was taken or had been given before: this machine is %s", wished, s.Self.Name)
+	case w.hostname != "":
+		a.say("this machine has been %s since it joined; its name changes on the coordinator: meshd coordinator member rename %s %s", s.Self.Name, s.Self.Name, wished)
 	}
 }
 

@@ -206,7 +206,8 @@ func TestUpSaysWhatADaemonThatRunsIgnores(t *testing.T) {
 	b.serveDaemon(t)
 	b.do(t, "up --port-mapping off --hostname x --advertise-endpoint 62.20.0.1:1", 0, isUp,
 		"the daemon runs already: it takes --advertise-endpoint=62.20.0.1:1 --port-mapping=off when it starts anew (meshd down; meshd up …), or what meshd get lists by meshd set\n"+
-			"mesh meshd is up already")
+			"mesh meshd is up already\n"+
+			"this machine has been laptop since it joined; its name changes on the coordinator: meshd coordinator member rename laptop x")
 }
 
 func TestUpTakesEndpoints(t *testing.T) {
