@@ -27,14 +27,7 @@ var (
 	from6, to6 = netip.MustParseAddrPort("[fd00:1::1]:40000"), netip.MustParseAddrPort("[fd00:2::2]:443")
 )
 
-// payload returns n bytes that differ from their neighbours.
-func payload(n int) []byte {
-	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(i*7 + i>>8)
-	}
-	return b
-}
+func payload(n int) []byte { return vnettest.Payload(n) }
 
 // forwarding makes the two devices; o is what vnetout takes.
 func forwarding(t testing.TB, o vnet.Offloads) (in, out *Device) {
@@ -125,6 +118,8 @@ func TestCutAsTheKernelDoes(t *testing.T) {
 		with("tcp, CWR, ECE, PSH, FIN", 1000, 2500, 3, true, func(p *vnettest.Packet) { p.Flags, p.TOS = 0xd9, 3 })
 		with("tcp, urgent pointer", 1000, 2500, 3, false, func(p *vnettest.Packet) { p.Urgent = 77 })
 		with("tcp, payload of zeros", 1000, 2500, 3, false, func(p *vnettest.Packet) { clear(p.Payload) })
+		with("tcp, checksums of zero", 1000, 2500, 3, false, func(p *vnettest.Packet) { sumsOfZero(p, 1000) })
+		with("udp, checksums of zero", 1000, 2500, 3, false, func(p *vnettest.Packet) { p.UDP = true; sumsOfZero(p, 1000) })
 		with("udp", 1000, 5000, 5, false, func(p *vnettest.Packet) { p.UDP = true })
 		with("udp, odd size and tail", 333, 1000, 4, false, func(p *vnettest.Packet) { p.UDP = true })
 		with("udp, traffic class", 500, 1200, 3, false, func(p *vnettest.Packet) { p.UDP, p.TOS = true, 0xb9 })
@@ -155,6 +150,23 @@ func TestCutAsTheKernelDoes(t *testing.T) {
 	}
 	for i, r := range rows {
 		compare(t, r.name, ours[i], kernels[i])
+	}
+}
+
+// sumsOfZero makes the payload such that the sum of every segment is zero, of which
+// UDP says that there is none (RFC 768).
+func sumsOfZero(p *vnettest.Packet, size int) {
+	for at := 0; at < len(p.Payload); at += size {
+		s := *p
+		s.Seq += uint32(at)
+		s.Payload = p.Payload[at:min(at+size, len(p.Payload))]
+		clear(s.Payload[:2])
+		b := s.Bytes()
+		check := b[len(b)-len(s.Payload)-4:] // TCP: before the urgent pointer
+		if s.UDP {
+			check = check[2:]
+		}
+		copy(s.Payload, check[:2])
 	}
 }
 

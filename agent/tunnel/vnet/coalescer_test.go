@@ -82,7 +82,7 @@ func TestJoining(t *testing.T) {
 		"v4: options":                        {func(p *vnettest.Packet) { p.IPOptions = []byte{1, 1, 1, 1} }, func(p *vnettest.Packet) { p.IPOptions = []byte{1, 1, 1, 1} }, false},
 		"v4: header checksum wrong":          {same, func(p *vnettest.Packet) { p.WrongIPChecksum = true }, false},
 		"v6: another flow label":             {same, func(p *vnettest.Packet) { p.FlowLabel++ }, false},
-		"v6: extension headers":              {extended, extended, false},
+		"v6: extension headers":              {vnettest.Extend, vnettest.Extend, false},
 		"udp: no checksum":                   {func(p *vnettest.Packet) { p.NoChecksum = true }, func(p *vnettest.Packet) { p.NoChecksum = true }, false},
 		"udp: only the first has a checksum": {same, func(p *vnettest.Packet) { p.NoChecksum = true }, false},
 		"tcp: PSH on the second":             {same, flags(0x18), true},

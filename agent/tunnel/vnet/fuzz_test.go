@@ -14,86 +14,6 @@ func flip(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr(),
 
 func neighbour(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Next(), a.Port()) }
 
-func extended(p *vnettest.Packet) { p.ExtensionHeaders = []byte{p6(p.UDP), 0, 1, 4, 0, 0, 0, 0} }
-
-func p6(udp bool) byte {
-	if udp {
-		return protoUDP
-	}
-	return protoTCP
-}
-
-// tale reads packets of a few flows from b: each byte or two is one packet,
-// which mostly goes on where the flow was.
-func tale(b []byte) (packets [][]byte) {
-	flows := [4]vnettest.Packet{
-		{From: from4, To: to4, DF: true, Window: 9},
-		{From: from6, To: to6, Window: 9},
-		{From: from4, To: to4, UDP: true},
-		{From: from6, To: to6, UDP: true},
-	}
-	for len(b) > 1 && len(packets) < 600 {
-		f := &flows[b[0]&3]
-		p := *f
-		p.Payload = payload(90 + int(b[0]>>2&1)*10)
-		if b[0]&0x80 != 0 {
-			change(&p, b[1])
-			b = b[1:]
-		}
-		b = b[1:]
-		packets = append(packets, p.Bytes())
-		f.Seq, f.ID = p.Seq+uint32(len(p.Payload)), p.ID+1
-		f.Window, f.TOS = p.Window, p.TOS
-	}
-	return packets
-}
-
-// change makes a packet unusual.
-func change(p *vnettest.Packet, how uint8) {
-	switch how & 31 {
-	case 0, 1, 2, 3, 4, 5, 6, 7:
-		p.Flags = 0x10 | 1<<(how&7)
-	case 8:
-		p.Payload = nil
-	case 9:
-		p.Payload = payload(int(how))
-	case 10:
-		p.Window++
-	case 11:
-		p.TOS++
-	case 12:
-		p.TTL = 3
-	case 13:
-		p.ID += 7
-	case 14:
-		p.DF = !p.DF
-	case 15:
-		p.Seq += 90
-	case 16:
-		p.NoChecksum = p.UDP
-	case 17:
-		extended(p)
-	case 18:
-		p.IPOptions = []byte{1, 1, 1, 0}
-	case 19:
-		p.Fragment = 0x2000
-	case 20:
-		p.Options = []byte{1, 1, 1, how}
-	case 21:
-		p.From = flip(p.From)
-	case 22:
-		p.To = neighbour(p.To)
-	case 23:
-		p.FlowLabel++
-	case 24:
-		p.Payload = payload(9000)
-	case 25:
-		p.WrongIPChecksum = true
-	case 26:
-		p.Urgent++
-	}
-}
-
 // What was joined and is cut again is what it was: flow by flow, in order.
 func FuzzCoalescer(f *testing.F) {
 	f.Add(bytes.Repeat([]byte{0}, 100))
@@ -103,7 +23,7 @@ func FuzzCoalescer(f *testing.F) {
 		f.Add([]byte{0, 1, 2, 3, 0x80, how, 0x81, how, 0x82, how, 0x83, how, 0, 1, 2, 3})
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		in := tale(b)
+		in := vnettest.Tale(b, from4, to4, from6, to6)
 		frames := join(t, in...)
 		out := cutAll(t, frames)
 		if len(in) != len(out) {

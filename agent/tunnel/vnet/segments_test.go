@@ -15,14 +15,7 @@ var (
 	from6, to6 = netip.MustParseAddrPort("[fd00::1]:40000"), netip.MustParseAddrPort("[fd00::2]:443")
 )
 
-// payload returns n bytes that differ from their neighbours.
-func payload(n int) []byte {
-	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(i*7 + i>>8)
-	}
-	return b
-}
+func payload(n int) []byte { return vnettest.Payload(n) }
 
 // cut returns copies of the segments of a frame.
 func cut(t testing.TB, frame []byte) [][]byte {
