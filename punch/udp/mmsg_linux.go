@@ -26,8 +26,9 @@ func setIovec(iov *unix.Iovec, b []byte) {
 	iov.SetLen(len(b))
 }
 
-// follows reports whether b begins where iov ends: then one may cover both. Who
-// seals packets one after the other into one buffer spares the kernel most iovecs.
+// follows reports whether b begins where iov ends: then one may cover both. Packets
+// sealed one after the other into one buffer, and those of a bundle that was lent,
+// lie side by side, which spares the kernel most iovecs.
 func follows(iov *unix.Iovec, b []byte) bool {
 	// As numbers: a pointer past the end of its allocation is none.
 	end := uintptr(unsafe.Pointer(iov.Base)) + uintptr(iov.Len)

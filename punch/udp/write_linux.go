@@ -4,7 +4,6 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -136,12 +135,9 @@ func (w *writer) plan(head []byte, bufs [][]byte, bundles bool) {
 func (w *writer) add(head []byte, bufs [][]byte) {
 	m, first := &w.msgs[w.planned], w.used
 	for _, b := range bufs {
-		switch {
-		case len(head) > 0:
+		if len(head) > 0 {
 			setIovec(&w.iovs[w.used], head)
 			w.used++
-		case w.used > first && extend(&w.iovs[w.used-1], b):
-			continue // lent datagrams of a bundle lie side by side
 		}
 		if w.used > first && follows(&w.iovs[w.used-1], b) {
 			w.iovs[w.used-1].SetLen(int(w.iovs[w.used-1].Len) + len(b))
@@ -162,15 +158,6 @@ func (w *writer) add(head []byte, bufs [][]byte) {
 	}
 	w.counts[w.planned] = len(bufs)
 	w.planned++
-}
-
-// extend makes v span b as well if b begins where v ends.
-func extend(v *unix.Iovec, b []byte) bool {
-	if len(b) == 0 || v.Base == nil || uintptr(unsafe.Pointer(v.Base))+uintptr(v.Len) != uintptr(unsafe.Pointer(&b[0])) {
-		return false
-	}
-	v.SetLen(int(v.Len) + len(b))
-	return true
 }
 
 // setTTL gives the first message a time to live.
