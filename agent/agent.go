@@ -137,11 +137,20 @@ type Agent struct {
 
 var meshName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
 
+// CheckMesh says why a mesh can't have this local name, of which folders and
+// sockets are named.
+func CheckMesh(mesh string) error {
+	if !meshName.MatchString(mesh) {
+		return localapi.WithHint(fmt.Errorf("mesh name %q is not valid", mesh), "use up to 32 of a-z, 0-9 and -")
+	}
+	return nil
+}
+
 // New checks c, and touches nothing yet.
 func New(c Config) (*Agent, error) {
 	c.Mesh = cmp.Or(c.Mesh, DefaultMesh)
-	if !meshName.MatchString(c.Mesh) {
-		return nil, localapi.WithHint(fmt.Errorf("mesh name %q is not valid", c.Mesh), "use up to 32 of a-z, 0-9 and -")
+	if err := CheckMesh(c.Mesh); err != nil {
+		return nil, err
 	}
 	c.StateDir = cmp.Or(c.StateDir, StateDir(c.Mesh))
 	c.Socket = cmp.Or(c.Socket, Socket(c.Mesh))

@@ -576,6 +576,7 @@ func TestNewRefuses(t *testing.T) {
 		{"mesh", Config{Mesh: "../etc"}, `"../etc"`},
 		{"upper case", Config{Mesh: "Home"}, `"Home"`},
 		{"dns", Config{DNS: "perhaps"}, `"perhaps"`},
+		{"backend", Config{Backend: "karnel"}, `"karnel"`},
 		{"port mapping", Config{PortMapping: "maybe"}, `"maybe"`},
 		{"relay", Config{Relay: "maybe"}, `"maybe"`},
 		{"use of relays", Config{UseRelays: "auto"}, `"auto"`},

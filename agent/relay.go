@@ -57,7 +57,7 @@ func (r resolver) addrs(ctx context.Context, host string) ([]netip.Addr, error) 
 	}
 	addrs, err := r.lookup(ctx, host)
 	if err != nil {
-		return nil, fmt.Errorf("resolve relay %q: %v", host, err)
+		return nil, fmt.Errorf("resolve %q: %v", host, err)
 	}
 	for i, a := range addrs {
 		addrs[i] = a.Unmap()
@@ -68,11 +68,11 @@ func (r resolver) addrs(ctx context.Context, host string) ([]netip.Addr, error) 
 func splitHostPort(text string) (string, uint16, error) {
 	host, digits, err := net.SplitHostPort(text)
 	if err != nil {
-		return "", 0, fmt.Errorf("relay address %q: %v", text, err)
+		return "", 0, fmt.Errorf("address %q: %v", text, err)
 	}
 	port, err := strconv.ParseUint(digits, 10, 16)
 	if err != nil || port == 0 {
-		return "", 0, fmt.Errorf("relay address %q: bad port", text)
+		return "", 0, fmt.Errorf("address %q: want a port from 1 to 65535", text)
 	}
 	return host, uint16(port), nil
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"meshd/agent/localapi"
+	"meshd/agent/tunnel"
 	"meshd/agent/tunnel/filter"
 )
 
@@ -174,6 +175,10 @@ func endpointWords(list []netip.AddrPort) string {
 func (c Config) checkSettings() error {
 	if err := checkAdvertise(c.Advertise); err != nil {
 		return err
+	}
+	if !slices.Contains([]string{"", tunnel.Auto, tunnel.Kernel, tunnel.Userspace}, c.Backend) {
+		_, err := tunnel.Choose(c.Backend)
+		return explain(err)
 	}
 	return c.ontoState(&state{})
 }

@@ -5,6 +5,8 @@ import (
 	"net"
 	"strconv"
 
+	"connectrpc.com/connect"
+
 	meshdv1 "meshd/coordinator/api/meshd/v1"
 )
 
@@ -33,7 +35,7 @@ func (s *adminService) ClientConfig(ctx context.Context, r *meshdv1.ClientConfig
 			return err
 		}
 		if !m.Plain {
-			return invalid("member %q runs meshd: it configures itself", m.Name)
+			return Errorf(connect.CodeInvalidArgument, "meshd coordinator client list", "member %q runs meshd: it configures itself", m.Name)
 		}
 		resp.Client = s.c.clientSettings(m)
 		return nil

@@ -430,8 +430,9 @@ func TestSettingsAreFixedAtFirstStart(t *testing.T) {
 	err = settings.agree(Wishes{Prefix4: netip.MustParsePrefix("10.9.0.0/16")})
 	refused(t, err, connect.CodeFailedPrecondition, "--prefix4 10.9.0.0/16 was asked for, but this mesh has had 100.96.0.0/16")
 
+	_, err = newSettings(Wishes{Prefix4: netip.MustParsePrefix("10.9.0.1/16")})
+	refused(t, err, connect.CodeInvalidArgument, "prefix4 10.9.0.1/16 has bits beyond its length: want 10.9.0.0/16")
 	for _, w := range []Wishes{
-		{Prefix4: netip.MustParsePrefix("10.9.0.1/16")},
 		{Prefix4: netip.MustParsePrefix("10.9.0.0/30")},
 		{Prefix4: netip.MustParsePrefix("fd00::/48")},
 		{Prefix6: netip.MustParsePrefix("10.9.0.0/16")},

@@ -64,10 +64,18 @@ func (s Settings) check() error {
 	if err := checkLabel(s.Mesh); err != nil {
 		return fmt.Errorf("mesh: %w", err)
 	}
-	if p := s.Prefix4; !p.Addr().Is4() || p != p.Masked() || p.Bits() < 8 || p.Bits() > 29 {
+	for _, f := range []struct {
+		flag string
+		p    netip.Prefix
+	}{{"prefix4", s.Prefix4}, {"prefix6", s.Prefix6}} {
+		if f.p != f.p.Masked() {
+			return invalid("%s %s has bits beyond its length: want %s", f.flag, f.p, f.p.Masked())
+		}
+	}
+	if p := s.Prefix4; !p.Addr().Is4() || p.Bits() < 8 || p.Bits() > 29 {
 		return invalid("prefix4 %s: an IPv4 network from /8 to /29 is wanted", p)
 	}
-	if p := s.Prefix6; !p.Addr().Is6() || p.Addr().Is4In6() || p != p.Masked() || p.Bits() > 96 {
+	if p := s.Prefix6; !p.Addr().Is6() || p.Addr().Is4In6() || p.Bits() > 96 {
 		return invalid("prefix6 %s: an IPv6 network of /96 or larger is wanted", p)
 	}
 	return nil

@@ -113,6 +113,8 @@ func (a *app) unannounceCommand() *cobra.Command {
 				return err
 			case asJSON:
 				return printJSON(a.stdout, list)
+			case req.FromLAN:
+				fmt.Fprintf(a.stdout, "%s of this LAN: no more\n", req.Type)
 			}
 			for _, s := range list {
 				fmt.Fprintf(a.stdout, "%s %s withdrawn\n", s.Type, strconv.Quote(s.Instance))

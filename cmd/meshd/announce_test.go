@@ -29,6 +29,9 @@ func (fakeServices) Announce(_ context.Context, r localapi.AnnounceRequest) (loc
 }
 
 func (fakeServices) Unannounce(_ context.Context, r localapi.UnannounceRequest) ([]localapi.Service, error) {
+	if r.FromLAN { // nothing of it was there
+		return nil, nil
+	}
 	if r.Type != "" && r.Type != "http" {
 		return nil, errors.New("this machine announces no such service")
 	}
@@ -66,6 +69,7 @@ func TestServices(t *testing.T) {
 		_http._tcp  Files  nas.home.internal:8080  100.96.0.2 fd12::2  path=/a
 	`, "")
 	b.do(t, "unannounce http", 0, `_http._tcp "Files" withdrawn`, "")
+	b.do(t, "unannounce --from-lan ipp", 0, `ipp of this LAN: no more`, "")
 	b.do(t, "unannounce", 2, "", `
 		meshd: meshd unannounce: TYPE, --name or --all is missing
 		hint: meshd unannounce --help

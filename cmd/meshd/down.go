@@ -33,6 +33,9 @@ it does only that.`,
   meshd down --cleanup     after the daemon was killed, as the systemd unit does`,
 		Args: arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := agent.CheckMesh(t.mesh); err != nil {
+				return err
+			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), downTimeout)
 			defer cancel()
 			if cleanUp {

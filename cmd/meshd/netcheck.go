@@ -33,9 +33,9 @@ NAT in front, whether gateways map ports, and who can be reached directly.
 The daemon asks the hub. With --stun any STUN server is asked from here instead:
 that needs no daemon and no mesh. A second server with another address tells more
 than one alone: only then is it known whether ports differ by address, unless a
-member of the mesh that is reached without NAT told the daemon already. Sockets of their own are used; NATs treat them as they would the
-mesh's. It takes some seconds, with --lifetime up to six minutes. The exit code is
-1 when UDP does not get through.`,
+member of the mesh that is reached without NAT told the daemon already. Sockets of
+their own are used; NATs treat them as they would the mesh's. It takes some seconds,
+with --lifetime up to six minutes. The exit code is 1 when UDP does not get through.`,
 		Example: `  meshd netcheck
   meshd netcheck --stun stun.example.net --stun 203.0.113.1:3478
   meshd netcheck --json | jq -r .ipv4.behaviour.mapping`,

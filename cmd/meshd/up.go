@@ -75,13 +75,17 @@ which is slower: for finding out whose fault a fault is.
 On Linux packets pass the interface in bundles. MESHD_TUN_OFFLOAD=off in the daemon's
 environment passes them one by one, should a kernel corrupt bundles (some 6.6 and
 7.0 do); MESHD_TUN_OFFLOAD=tcp does not bundle UDP. Nor is it bundled where the host
-forwards and has a vxlan or geneve, which lose such bundles, unless it is =on. They leave the machine in bundles, too, unless bundles
-are seen to get lost on a path; MESHD_UDP_OFFLOAD=off never tries.`,
+forwards and has a vxlan or geneve, which lose such bundles, unless it is =on. They
+leave the machine in bundles, too, unless bundles are seen to get lost on a path;
+MESHD_UDP_OFFLOAD=off never tries.`,
 		Example: `  meshd up meshd1:hub.example/c5gn…
   meshd up
   meshd up --foreground     in a container or under a service manager`,
 		Args: arguments(0, 1, ""),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := agent.CheckMesh(w.mesh); err != nil {
+				return err
+			}
 			join := a.getenv("MESHD_JOIN")
 			if len(args) > 0 {
 				join = args[0]

@@ -210,6 +210,12 @@ func TestUpSaysWhatADaemonThatRunsIgnores(t *testing.T) {
 			"this machine has been laptop since it joined; its name changes on the coordinator: meshd coordinator member rename laptop x")
 }
 
+func TestNothingIsMadeForAMeshOfNoName(t *testing.T) {
+	for _, line := range []string{"up --mesh ../x", "down --mesh ../x"} {
+		newBench(t).do(t, line, 1, "", "meshd: mesh name \"../x\" is not valid\nhint: use up to 32 of a-z, 0-9 and -")
+	}
+}
+
 func TestUpTakesEndpoints(t *testing.T) {
 	one, two := netip.MustParseAddrPort("62.20.0.1:1000"), netip.MustParseAddrPort("[2a00:1450:1::1]:1000")
 	for _, tt := range []struct {
