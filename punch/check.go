@@ -107,12 +107,13 @@ func (p *path) check(now time.Time, l *leg) {
 		p.met(now)
 	}
 	part := p.try.find(l.route)
-	if part == nil {
+	if part == nil && p.try.observed() < maxObserved {
 		p.try.add(now, target{route: l.route, kind: wire.Observed}, 0)
 		part = p.try.find(l.route)
 	}
-	part.heard = true
-	part.restart(now)
+	if part != nil {
+		part.hear(now)
+	}
 }
 
 // takePong takes the answer to a PING of ours. From another address than asked

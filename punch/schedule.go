@@ -13,6 +13,7 @@ const (
 	metSlack    = 2 * time.Millisecond   // for the peer to take a CONNECT and send
 	attemptSpan = 4 * time.Second        // the last probe, and time for its answer
 	openerTTL   = 5                      // leaves a home and its provider's NAT, and dies before the peer's
+	maxObserved = 6                      // routes that are probed only because the peer was heard there
 	answerGap   = 100 * time.Millisecond // answers closer together restart nothing
 )
 
@@ -64,6 +65,8 @@ type probing struct {
 	done   bool
 	sent   int
 	heard  bool
+	again  time.Time     // until then hearing the peer once more restarts nothing …
+	gap    time.Duration // … and how long that was
 	rtt    time.Duration
 }
 
@@ -130,6 +133,30 @@ func (a *attempt) hold(now time.Time, patience time.Duration) {
 
 // restart begins the full-TTL probing at a time.
 func (p *probing) restart(at time.Time) { p.opened, p.done, p.step, p.base = true, false, 0, at }
+
+// observed counts the routes that are probed because the peer was heard there.
+func (a *attempt) observed() int {
+	n := 0
+	for _, p := range a.probes {
+		if p.kind == wire.Observed {
+			n++
+		}
+	}
+	return n
+}
+
+// hear restarts it at once, since the peer was heard from there: more and more seldom. Two
+// NATs that give a port for each destination, and filter little, have each PING come from
+// a new one: each would beget two.
+func (p *probing) hear(now time.Time) {
+	p.heard = true
+	if now.Before(p.again) {
+		return
+	}
+	p.gap = max(answerGap, 2*p.gap)
+	p.again = now.Add(p.gap)
+	p.restart(now)
+}
 
 // find returns the part that probes r; nil: none does.
 func (a *attempt) find(r route) *probing {
