@@ -26,8 +26,11 @@ type Report struct {
 	MappingSure bool
 	// Filtering as RFC 4787 §5 has it. FilteringSure is false when no server has
 	// a second IP address: address-dependent may be endpoint-independent then.
+	// A firewall on this host is left out, where probes are heard before it; Firewall
+	// says that there is one.
 	Filtering     wire.Behaviour
 	FilteringSure bool
+	Firewall      bool
 
 	Allocation wire.Allocation // of ports, also where mapping doesn't depend on destinations
 	Delta      int16

@@ -56,6 +56,9 @@ type Config struct {
 	// listenSurvey opens the sockets of a survey: Listen, or udp.Listen without
 	// offloads.
 	listenSurvey func(netip.AddrPort) (Socket, error)
+	// OpenDoor opens a door to the port of a socket. Nil: none, or udp.OpenDoor where
+	// there is no Listen either.
+	OpenDoor func(netip.AddrPort) (Door, error)
 	// Interfaces returns this host's usable addresses with their prefix lengths:
 	// no loopback, no tunnels, no container bridges. Nil: none.
 	Interfaces func() ([]netip.Prefix, error)
@@ -139,6 +142,7 @@ func (c Config) normal() (Config, error) {
 	c.listenSurvey = c.Listen
 	if c.Listen == nil {
 		c.Listen, c.ListenExtra, c.listenSurvey = listenUDP(c.Mark), listenExtra(c.Mark), listenExtra(c.Mark)
+		c.OpenDoor = openDoor
 	}
 	if c.ListenPort == nil {
 		c.ListenPort = c.Listen
@@ -191,6 +195,14 @@ func listener(c udp.Config) func(netip.AddrPort) (Socket, error) {
 		}
 		return s, nil
 	}
+}
+
+func openDoor(local netip.AddrPort) (Door, error) {
+	d, err := udp.OpenDoor(local)
+	if err != nil {
+		return nil, err // not d, which would be a nil of some type
+	}
+	return d, nil
 }
 
 // anyPortTries is how often a port that is free for IPv4 may be taken for IPv6.

@@ -17,6 +17,10 @@ type DiscoverConfig struct {
 	Own []netip.Addr
 	// Listen opens a socket on an unspecified address. Nil: udp.Listen.
 	Listen func(netip.AddrPort) (Socket, error)
+	// OpenDoor opens a door to the port of a socket, so that the filtering of a
+	// firewall of this host's own is told apart from that of the network. Nil: none, or
+	// udp.OpenDoor where there is no Listen either.
+	OpenDoor func(netip.AddrPort) (Door, error)
 	// Mark is that of these sockets, where Listen is nil: see udp.Config.
 	Mark uint32
 	// Ports samples how ports are allocated even where mapping seems not to depend
@@ -56,7 +60,7 @@ func (d Discovery) Best() *Report {
 // NATs treat all of a host's alike.
 func Discover(ctx context.Context, c DiscoverConfig) Discovery {
 	if c.Listen == nil {
-		c.Listen = listenExtra(c.Mark)
+		c.Listen, c.OpenDoor = listenExtra(c.Mark), openDoor
 	}
 	var d Discovery
 	var tasks sync.WaitGroup
@@ -77,8 +81,8 @@ func Discover(ctx context.Context, c DiscoverConfig) Discovery {
 func (c *DiscoverConfig) discover(ctx context.Context, any netip.Addr, servers []netip.AddrPort) *Report {
 	s := &scout{
 		survey: newSurvey(time.Now(), servers, surveyWish{c.Ports, c.Hairpin, c.Lifetime}),
-		listen: func() (Socket, error) { return c.Listen(netip.AddrPortFrom(any, 0)) },
-		inbox:  make(chan letter), sockets: make(map[int]Socket), done: make(chan struct{}),
+		listen: func() (Socket, error) { return c.Listen(netip.AddrPortFrom(any, 0)) }, door: c.OpenDoor,
+		inbox: make(chan letter), sockets: make(map[int]Socket), done: make(chan struct{}),
 	}
 	if c.Early != nil {
 		s.early = func() { c.Early(s.survey.report(c.Own)) }
@@ -95,6 +99,8 @@ func (c *DiscoverConfig) discover(ctx context.Context, any netip.Addr, servers [
 type scout struct {
 	survey  *survey
 	listen  func() (Socket, error)
+	door    func(netip.AddrPort) (Door, error) // nil: none
+	doors   []Door
 	sockets map[int]Socket
 	inbox   chan letter
 	early   func()        // called once when ports are known; nil: it was, or nobody asked
@@ -105,6 +111,7 @@ type scout struct {
 // letter is a datagram that came to a scout.
 type letter struct {
 	socket int
+	door   bool // it came by the socket's door
 	from   netip.AddrPort
 	data   []byte
 }
@@ -119,7 +126,11 @@ func (s *scout) run(ctx context.Context) bool {
 		case <-ctx.Done():
 			return len(s.sockets) > 0
 		case l := <-s.inbox:
-			s.survey.take(time.Now(), l.socket, l.from, l.data)
+			if l.door {
+				s.survey.overhear(l.socket, l.from, l.data)
+			} else {
+				s.survey.take(time.Now(), l.socket, l.from, l.data)
+			}
 		case <-t.C:
 		}
 		for _, r := range s.survey.due(time.Now()) {
@@ -149,6 +160,9 @@ func (s *scout) send(r request) {
 		s.sockets[r.socket] = sock
 		s.survey.bound(r.socket, sock.LocalAddr().Port())
 		s.readers.Go(func() { s.read(r.socket, sock) })
+		if s.door != nil && s.survey.filters(r.socket) {
+			s.openDoor(r.socket, sock.LocalAddr())
+		}
 	}
 	sock.Write([][]byte{r.data}, r.to)
 }
@@ -159,11 +173,38 @@ func (s *scout) read(id int, sock Socket) {
 		if _, err := sock.Read(bufs, sizes, from); err != nil {
 			return
 		}
-		select {
-		case s.inbox <- letter{id, from[0], clone(bufs[0][:sizes[0]])}:
-		case <-s.done:
+		if !s.deliver(letter{socket: id, from: from[0], data: clone(bufs[0][:sizes[0]])}) {
 			return
 		}
+	}
+}
+
+// openDoor has a socket's answers heard which the host's firewall drops. Where that
+// can't be, what the firewall filters is taken for the network's doing.
+func (s *scout) openDoor(id int, local netip.AddrPort) {
+	d, err := s.door(local)
+	if err != nil {
+		return
+	}
+	s.doors = append(s.doors, d)
+	s.readers.Go(func() {
+		b := make([]byte, 2048)
+		for {
+			n, from, err := d.Read(b)
+			if err != nil || !s.deliver(letter{id, true, from, clone(b[:n])}) {
+				return
+			}
+		}
+	})
+}
+
+// deliver reports false when the survey is over.
+func (s *scout) deliver(l letter) bool {
+	select {
+	case s.inbox <- l:
+		return true
+	case <-s.done:
+		return false
 	}
 }
 
@@ -171,6 +212,9 @@ func (s *scout) close() {
 	close(s.done)
 	for _, sock := range s.sockets {
 		sock.Close()
+	}
+	for _, d := range s.doors {
+		d.Close()
 	}
 	s.readers.Wait()
 }

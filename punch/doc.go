@@ -23,6 +23,7 @@
 //	                    ├─ hub                session with the relay: UDP, else a stream
 //	                    ├─ extras             sockets that were opened for one peer
 //	                    ├─ observer           our own addresses, as others see them
+//	                    ├─ doors              probes that the host's firewall drops
 //	                    └─ explorer           surveys of our NAT, with sockets of their own
 //	                    ▲
 //	tunnel ◄─ Receivers ─ mux ◄── sockets: WireGuard stays in place, the rest is for the loop
@@ -41,6 +42,9 @@
 // the other end looks for one of them at a gentle pace: a birthday search, seldom
 // and bounded (see budget). The socket that is found carries that peer's packets
 // from then on.
+//
+// A firewall on this host that lets in nothing unasked is no filter to probes: they are
+// heard before it, and the answer opens it (see openDoors).
 //
 // Two NATs that need none of this may be barred by what they remember of packets
 // that they did not let in. Then new sockets are opened at both ends, and left again

@@ -9,20 +9,21 @@ import (
 // explorer carries out discoveries beside the loop, one at a time.
 type explorer struct {
 	listen func(netip.AddrPort) (Socket, error)
+	door   func(netip.AddrPort) (Door, error)
 	found  chan Discovery
 	cancel context.CancelFunc // of the running one
 	task   sync.WaitGroup
 }
 
-func newExplorer(listen func(netip.AddrPort) (Socket, error)) *explorer {
-	return &explorer{listen: listen, found: make(chan Discovery), cancel: func() {}}
+func newExplorer(listen func(netip.AddrPort) (Socket, error), door func(netip.AddrPort) (Door, error)) *explorer {
+	return &explorer{listen: listen, door: door, found: make(chan Discovery), cancel: func() {}}
 }
 
 // start begins a discovery, in place of a running one. What it finds comes by
 // found, first what is known early.
 func (e *explorer) start(c DiscoverConfig) {
 	e.stop()
-	c.Listen = e.listen
+	c.Listen, c.OpenDoor = e.listen, e.door
 	var ctx context.Context
 	ctx, e.cancel = context.WithCancel(context.Background())
 	tell := func(d Discovery) {

@@ -24,6 +24,7 @@ func (s *survey) report(own []netip.Addr) Report {
 	r.NAT = !slices.Contains(own, m.mapped.Addr())
 	r.Mapping, r.MappingSure = s.mapping()
 	r.Filtering, r.FilteringSure = s.filtering()
+	r.Firewall = slices.ContainsFunc(s.questions, func(q *question) bool { return q.barred })
 	s.reportPorts(&r)
 	s.reportHairpin(&r)
 	s.reportLifetime(&r)

@@ -53,7 +53,7 @@ func newLoop(e *Engine) (*loop, error) {
 		members: newMembers(),
 		hub:     newHub(e.mux, e.config.DialWebSocket),
 		extras:  newExtras(e.mux, e.config),
-		explore: newExplorer(e.config.listenSurvey),
+		explore: newExplorer(e.config.listenSurvey, e.config.OpenDoor),
 	}
 	l.local = newObserver(e.Port(), e.mux.sockets, e.config.Advertise, func(to netip.AddrPort, b []byte) {
 		l.sendTo(routeTo(to), b, 0) // an error is a loss
@@ -72,6 +72,7 @@ func (l *loop) run(ctx context.Context) error {
 	defer l.hub.close()
 	defer l.extras.close()
 	defer l.explore.stop()
+	defer openDoors(l.mux, l.config.OpenDoor, l.log).close()
 	t := time.NewTimer(0)
 	defer t.Stop()
 	l.readInterfaces()

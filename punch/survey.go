@@ -43,7 +43,8 @@ const (
 //
 //	socket 0      ─ Binding ─► every server                          mapping, §4.3
 //	socket 1      ─ Inquiry ─► one server; then: answer from your
-//	                           other port! from your other address!  filtering, §4.4
+//	                           other port! from your other address!  filtering, §4.4;
+//	                           what its door alone hears a firewall here has dropped
 //	0 and 1       ─ Binding ─► each other's public addresses         hairpinning, §4.5
 //	sockets 2…13  ─ Binding ─► one server, if mapping depends        allocation
 //	one an age    ─ Binding ─► one server; at that age another
@@ -99,6 +100,8 @@ type question struct {
 
 	outcome outcome
 	from    netip.AddrPort // where the answer came from
+	door    netip.AddrPort // the same of one that came by the door; zero: none did
+	barred  bool           // it came by the door alone
 	mapped  netip.AddrPort
 	other   netip.AddrPort
 	rtt     time.Duration
@@ -162,6 +165,9 @@ func (s *survey) due(now time.Time) []request {
 		}
 		if q.tries == len(asking) || q.purpose == toLive && s.outlived(q) {
 			q.outcome = silent
+			if q.door.IsValid() {
+				q.outcome, q.from, q.barred = answered, q.door, true
+			}
 			continue
 		}
 		list = append(list, request{q.socket, q.to, q.data()})
@@ -213,6 +219,18 @@ func (s *survey) take(now time.Time, socket int, from netip.AddrPort, b []byte) 
 	}
 	q.from, q.mapped, q.other, q.rtt = from, r.Mapped, r.Other, now.Sub(q.sent[try])
 }
+
+// overhear takes in a datagram that came by a socket's door. Only once it is certain
+// that the socket does not get it too, it counts.
+func (s *survey) overhear(socket int, from netip.AddrPort, b []byte) {
+	r, err := stun.ParseResponse(b)
+	if q, _ := s.find(r.TxID); err == nil && q != nil && q.hears == socket && (q.purpose == toFilter || q.purpose == toFilterAll) {
+		q.door = from
+	}
+}
+
+// filters reports whether a socket is one that asks for answers from elsewhere.
+func (s *survey) filters(socket int) bool { return socket == filterSocket || socket >= spareSocket }
 
 // goesAround reports whether the answer comes from elsewhere than was asked.
 func (q *question) goesAround() bool {

@@ -23,6 +23,7 @@ type Host struct {
 	number   uint64
 	nics     []*nic // the default route's last
 	sockets  map[netip.AddrPort]*Socket
+	doors    map[netip.AddrPort]*Socket
 	firewall *filter // nil lets everything in
 	opened   int     // sockets so far
 
@@ -49,7 +50,10 @@ type nic struct {
 func (s *Segment) Host(l Link, addrs ...netip.Prefix) *Host {
 	s.net.mu.Lock()
 	defer s.net.mu.Unlock()
-	h := &Host{net: s.net, number: uint64(len(s.net.hosts)) + 1, sockets: map[netip.AddrPort]*Socket{}}
+	h := &Host{
+		net: s.net, number: uint64(len(s.net.hosts)) + 1,
+		sockets: map[netip.AddrPort]*Socket{}, doors: map[netip.AddrPort]*Socket{},
+	}
 	s.net.hosts = append(s.net.hosts, h)
 	h.attach(s, l, addrs)
 	return h
@@ -257,6 +261,9 @@ func (c *nic) onLink(a netip.Addr) bool {
 }
 
 func (c *nic) receive(p *packet) {
+	if d := c.doors[netip.AddrPortFrom(unspecified(p.Dst.Addr()), p.Dst.Port())]; d != nil {
+		d.put(p)
+	}
 	if c.firewall != nil {
 		if _, ok := c.firewall.in(time.Now(), p.Dst, p.Src); !ok {
 			c.net.drop(p, c, "filtered")

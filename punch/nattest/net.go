@@ -74,6 +74,9 @@ func (n *Net) Close() error {
 		for _, s := range h.sockets {
 			s.shut()
 		}
+		for _, d := range h.doors {
+			d.shut()
+		}
 	}
 	return nil
 }

@@ -10,6 +10,10 @@ import (
 // corrupt datagrams: "off" acts as Config.NoOffload.
 const offloadEnv = "MESHD_UDP_OFFLOAD"
 
+// doorEnv is the way out for owners whose firewall is to have the last word: "off" has
+// nothing heard before it.
+const doorEnv = "MESHD_UDP_DOOR"
+
 // defaultBuffer is the size of a socket's buffers in bytes: 14 ms at 4 Gbit/s,
 // time enough for a reader that was scheduled away.
 const defaultBuffer = 7 << 20
@@ -64,6 +68,18 @@ func (c Config) network() string {
 		return "udp4"
 	}
 	return "udp6"
+}
+
+// doorOff is the error of a door that must not be.
+func doorOff(local netip.AddrPort) error {
+	if v := os.Getenv(doorEnv); v != "" && v != "on" {
+		return doorError(local, fmt.Errorf("%s is %q", doorEnv, v))
+	}
+	return nil
+}
+
+func doorError(local netip.AddrPort, err error) error {
+	return fmt.Errorf("hear what comes to %v before the firewall: %w", local, err)
 }
 
 func sendError(to netip.AddrPort, err error) error {

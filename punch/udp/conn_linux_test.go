@@ -150,7 +150,7 @@ func TestNoOffload(t *testing.T) {
 // enterNamespace moves the test to a network namespace of its own, which ends
 // with it, and reports whether it could: only root may. Its loopback interface
 // has an MTU of 1280 and a link-local address.
-func enterNamespace(t *testing.T) bool {
+func enterNamespace(t testing.TB) bool {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Log("not root: nothing tested")
@@ -178,7 +178,7 @@ func enterNamespace(t *testing.T) bool {
 }
 
 // isLocal reports whether packets to ip are delivered here.
-func isLocal(t *testing.T, ip string) bool {
+func isLocal(t testing.TB, ip string) bool {
 	t.Helper()
 	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V6, &netlink.Route{Table: unix.RT_TABLE_LOCAL}, netlink.RT_FILTER_TABLE)
 	if err != nil {

@@ -24,5 +24,7 @@
 // then nothing is copied at all. Where the kernel's WireGuard has the port, a
 // [RawConn] hears and sends beside it.
 //
-// Other systems get a plain socket with the same methods, and no RawConn.
+// A [Door] hears some of what comes to a port before the host's firewall drops it.
+//
+// Other systems get a plain socket with the same methods, and neither of these two.
 package udp

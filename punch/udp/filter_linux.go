@@ -36,6 +36,53 @@ func rawFilter(port uint16, is4 bool) []bpf.Instruction {
 	}
 }
 
+// doorFilter is a program for the kernel that lets through what a [Door] hears: whole UDP
+// datagrams to a port of this host that are probes or a STUN server's answers. It runs for
+// every packet that any interface receives, so what all others are not comes first. It is
+// given packets from the IP header on.
+func doorFilter(port uint16, is4 bool) []bpf.Instruction {
+	const (
+		probe    = 0xd16d7368 // meshd's own, at byte 0
+		response = 0x0101     // Binding success response (RFC 8489 §5)
+		cookie   = 0x2112a442 // at byte 4
+		fragment = 0x3fff     // IPv4: more follow, or it is not the first
+		loopback = 1          // the index of its interface in every namespace
+	)
+	family := []bpf.Instruction{
+		bpf.LoadAbsolute{Off: 6, Size: 1}, // IPv6 says by the same that it is no fragment
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_UDP, SkipTrue: drop6},
+		bpf.LoadConstant{Dst: bpf.RegX, Val: ip6Header},
+	}
+	if is4 {
+		family = []bpf.Instruction{
+			bpf.LoadAbsolute{Off: 9, Size: 1},
+			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_UDP, SkipTrue: drop6 + 2},
+			bpf.LoadAbsolute{Off: 6, Size: 2},
+			bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: fragment, SkipTrue: drop6},
+			bpf.LoadMemShift{Off: 0},
+		}
+	}
+	return append(family,
+		bpf.LoadIndirect{Off: 2, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(port), SkipTrue: 11},
+		bpf.LoadIndirect{Off: 8, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: probe, SkipTrue: 4},
+		bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 16},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: response, SkipTrue: 7},
+		bpf.LoadIndirect{Off: 12, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: cookie, SkipTrue: 5},
+		bpf.LoadExtension{Num: bpf.ExtType},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.PACKET_HOST, SkipTrue: 3},
+		bpf.LoadExtension{Num: bpf.ExtInterfaceIndex},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: loopback, SkipTrue: 1},
+		bpf.RetConstant{Val: doorDatagram},
+		bpf.RetConstant{Val: 0},
+	)
+}
+
+// drop6 is how far it is in doorFilter from where IPv6 asks for the protocol to the end.
+const drop6 = 14
+
 func attachFilter(fd int, program []bpf.Instruction) error {
 	raw, err := bpf.Assemble(program)
 	if err != nil {
