@@ -120,7 +120,7 @@ func (l *loop) tryPort(port uint16, backend string, dial dialer) (Puncher, error
 	return l.cfg.NewPuncher(c)
 }
 
-// listenBesideKernel opens a door to a port that the kernel's WireGuard will have.
+// listenBesideKernel opens sockets for a port that the kernel's WireGuard will have.
 func listenBesideKernel(mark uint32) func(netip.AddrPort) (punch.Socket, error) {
 	return func(addr netip.AddrPort) (punch.Socket, error) {
 		c, err := udp.ListenRaw(udp.Config{Addr: addr, Mark: mark, Whole: true})

@@ -36,7 +36,7 @@ type NetcheckConfig struct {
 // no mesh, only servers: it opens sockets of its own, which NATs treat as they
 // would the mesh's.
 func Netcheck(ctx context.Context, c NetcheckConfig) (localapi.Netcheck, error) {
-	cfg := withHooks(Config{Log: c.Log, Host: c.Host, Lookup: c.Lookup})
+	cfg := withHooks(Config{Log: c.Log, Host: c.Host})
 	var names []string
 	for _, s := range c.Servers {
 		if _, _, err := net.SplitHostPort(s); err != nil {
@@ -44,7 +44,13 @@ func Netcheck(ctx context.Context, c NetcheckConfig) (localapi.Netcheck, error) 
 		}
 		names = append(names, s)
 	}
-	servers, err := resolver{lookup: cfg.Lookup, log: cfg.Log}.resolve(ctx, "", names)
+	lookup := c.Lookup
+	if lookup == nil {
+		lookup = func(ctx context.Context, host string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		}
+	}
+	servers, err := resolver{lookup: lookup, log: cfg.Log}.resolve(ctx, "", names)
 	if len(servers) == 0 {
 		return localapi.Netcheck{}, localapi.WithHint(cmp.Or(err, errors.New("no STUN server named")), "name one that exists: --stun HOST[:PORT]")
 	}
@@ -170,12 +176,15 @@ var shared = netip.MustParsePrefix("100.64.0.0/10")
 // carrierBlock is up to how many ports providers give a customer (RFC 7422).
 const carrierBlock = 4096
 
-// hints are the signs of more than one NAT.
+// hints are the signs of more than one NAT, and of a firewall that is left out of account.
 func hints(r *punch.Report, own []netip.Addr, mapped []portmap.Mapping) []string {
 	list := []string{}
 	add := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
 	if i := slices.IndexFunc(own, shared.Contains); i >= 0 {
 		add("this machine has the address %s, which a provider shares among its customers: there is carrier-grade NAT", own[i])
+	}
+	if r.Firewall {
+		add("this machine's own firewall lets in only what was asked for here; meshd hears its peers' probes before that, and answers")
 	}
 	for _, m := range mapped {
 		switch out := m.External.Addr(); {

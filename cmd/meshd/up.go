@@ -69,6 +69,10 @@ begins itself works as ever; --inbound=tcp/22,icmp lets in what is named.
 The exit code is 3 if the mesh is not up when --wait has run out, for example
 because nobody has approved this machine yet. The daemon keeps trying.
 
+On Linux the probes by which members find each other are heard before this machine's own
+firewall drops them; with MESHD_UDP_DOOR=off in the daemon's environment it has the last
+word, and members behind the hardest NATs are relayed.
+
 MESHD_FASTPATH=off in the daemon's environment leaves packets to wireguard-go alone,
 which is slower: for finding out whose fault a fault is.
 

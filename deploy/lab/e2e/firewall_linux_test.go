@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
 	"meshd/deploy/lab"
@@ -38,4 +39,46 @@ func hostFirewalls(t *testing.T, backend string) {
 	s.carries(alice, bob, between)
 	s.direct(bob, carol)
 	s.carries(bob, carol, [2]netip.Addr{mesh.HomeBAddr, mesh.OfficeAddr})
+}
+
+// TestStrangersAtHostFirewalls has hosts that are open to everybody but for a firewall
+// of their own, and a peer of which nobody can tell where it will come from: a gateway
+// draws its ports at random. Nobody searches for these. The peer's probes are heard
+// before the firewall drops them, and the answer opens it.
+func TestStrangersAtHostFirewalls(t *testing.T) {
+	s := newScene(t)
+	home, alice := s.home("alice", mesh.HomeAAddr, lab.Gateway{NAT: lab.Symmetric})
+	must(t, home.Gateway.Forward(ownerOpens))
+	_, bob := s.home("bob", mesh.HomeBAddr, lab.Gateway{NAT: lab.Symmetric})
+	carol, dave := s.public("carol", mesh.OfficeAddr), s.public("dave", mesh.HotelAddr)
+	must(t, alice.Host.Shell(defaultDeny))
+	must(t, carol.Host.Shell(defaultDeny))
+	must(t, dave.Host.Shell(strings.ReplaceAll(defaultDeny, "\n\t}", "\n\t\treject\n\t}")))
+	s.joinWithoutSearch(s.members...)
+	t.Log("A host with a public address, whose firewall drops, and one whose firewall refuses.")
+	s.direct(carol, bob)
+	s.carries(carol, bob, [2]netip.Addr{mesh.OfficeAddr, mesh.HomeBAddr})
+	s.direct(dave, bob)
+	s.carries(dave, bob, [2]netip.Addr{mesh.HotelAddr, mesh.HomeBAddr})
+	t.Log("A host behind a gateway that sends it everything, but gives it a port for each destination, too.")
+	s.direct(alice, bob)
+	s.carries(alice, bob, between)
+
+	t.Log("What meshd says of the network leaves the firewall out, and tells of it.")
+	must(t, mesh.Await(t.Context(), patience, func() error { return knows(t, carol, "bob", "plain") }))
+	for agent, firewall := range map[*mesh.Agent]bool{carol: true, bob: false} {
+		n := netcheck(t, agent)
+		if told := strings.Contains(strings.Join(n.Hints, "\n"), "own firewall"); told != firewall {
+			t.Errorf("%s: got %+v, want told of a firewall: %v", agent.Host.Name, n, firewall)
+		}
+	}
+}
+
+// joinWithoutSearch makes hosts members who search for no ports.
+func (s *scene) joinWithoutSearch(agents ...*mesh.Agent) {
+	s.t.Helper()
+	for _, a := range agents {
+		_, err := a.Up(s.t.Context(), key(s.t, s.World, "--approved"), "--search-rate", "0", "--port", "41641")
+		must(s.t, err)
+	}
 }

@@ -42,6 +42,19 @@ func TestKernelBehindHostFirewalls(t *testing.T) { hostFirewalls(t, "kernel") }
 // TestKernelInbound has nftables keep out what the fast path does without.
 func TestKernelInbound(t *testing.T) { inbound(t, "kernel") }
 
+// TestKernelStrangersAtHostFirewalls: what comes by a packet socket has not. Nobody can
+// tell where Bob's packets will come from, and nobody searches.
+func TestKernelStrangersAtHostFirewalls(t *testing.T) {
+	s := newScene(t)
+	alice := s.public("alice", mesh.HomeAAddr)
+	_, bob := s.home("bob", mesh.HomeBAddr, lab.Gateway{NAT: lab.Symmetric})
+	must(t, alice.Host.Shell(defaultDeny))
+	s.joinWithoutSearch(alice, bob)
+	s.direct(alice, bob)
+	s.carries(alice, bob, between)
+	backend(t, alice, "kernel")
+}
+
 // TestKernelMeetsTheFastPath has the kernel at one end and the fast path at the
 // other, which counts the packets that it opens and seals.
 func TestKernelMeetsTheFastPath(t *testing.T) {
