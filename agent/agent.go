@@ -201,11 +201,6 @@ func withHooks(c Config) Config {
 	if c.NewMapper == nil {
 		c.NewMapper = func(pc portmap.Config) Mapper { return portmap.New(pc) }
 	}
-	if c.Lookup == nil {
-		c.Lookup = func(ctx context.Context, host string) ([]netip.Addr, error) {
-			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-		}
-	}
 	if c.NewLAN == nil {
 		c.NewLAN = func(mc mdns.Config) LAN { return mdns.New(mc) }
 	}

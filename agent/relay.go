@@ -107,7 +107,7 @@ func (l *loop) resolve(ctx context.Context) {
 	if l.netmap == nil || l.control == nil || len(l.netmap.Mesh.Relays) == 0 {
 		return
 	}
-	r := resolver{lookup: l.cfg.Lookup, log: l.log}
+	r := resolver{lookup: l.lookupHub, log: l.log}
 	hub, udp := l.control.client.Host(), l.netmap.Mesh.Relays[0].UDP
 	l.lookup = start(ctx, func(ctx context.Context) error { return r.run(ctx, hub, udp, l.resolved) })
 }

@@ -73,7 +73,7 @@ var settings = []setting{
 	word("metered", "every packet costs, so no such search; auto if NetworkManager says so, or the default route is a modem's or a tethered phone's", wordAuto, []string{wordAuto, wordOn, wordOff},
 		func(c *Config) *string { return &c.Metered }, func(s *state) *string { return &s.Metered }, (*loop).heedMetered),
 	{
-		key: "fwmark", help: "firewall mark of what is sent outside of the mesh, for routing rules; Linux", fallback: wordOff,
+		key: "fwmark", help: "firewall mark of what the mesh sends beyond the LAN, for routing rules; Linux", fallback: wordOff,
 		valid: "a number of 32 bits, 0x… if you like, or off",
 		flag:  func(c *Config) string { return c.FWMark },
 		get:   func(s *state) string { return s.FWMark },

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/miekg/dns"
@@ -19,16 +20,17 @@ const providerEnv = "MESHD_TEST_PROVIDER"
 
 var provider = netip.MustParseAddr("203.0.113.53")
 
-// runProvider knows www.example.org, and a text there that takes TCP. It also knows
-// a nas in the mesh's zone, which nobody ought to ask it for.
+// runProvider knows www.example.org, and a text there that takes TCP, and the hub. It
+// also knows a nas in the mesh's zone, which nobody ought to ask it for.
 func runProvider(at string) int {
+	known := map[string]string{"www.example.org.": "192.0.2.80", "nas.meshd.internal.": "192.0.2.80", "hub.example.org.": mesh.HubAddr.String()}
 	dns.HandleFunc(".", func(w dns.ResponseWriter, q *dns.Msg) {
 		answer := new(dns.Msg).SetReply(q)
 		switch name := q.Question[0].Name; {
-		case name != "www.example.org." && name != "nas.meshd.internal.":
+		case known[name] == "":
 			answer.Rcode = dns.RcodeNameError
 		case q.Question[0].Qtype == dns.TypeA:
-			rr, _ := dns.NewRR(name + " 60 A 192.0.2.80")
+			rr, _ := dns.NewRR(name + " 60 A " + known[name])
 			answer.Answer = append(answer.Answer, rr)
 		case q.Question[0].Qtype == dns.TypeTXT:
 			for i := range 20 {
@@ -49,17 +51,25 @@ func runProvider(at string) int {
 	return 1
 }
 
-func TestOtherNamesAreHandedOn(t *testing.T) {
-	w := world(t)
-	internet, err := w.Lab.Public("provider", lab.Delay{}, provider)
+// provide starts a provider, and returns how to end it.
+func provide(t *testing.T, l *lab.Lab) func() {
+	t.Helper()
+	internet, err := l.Public("provider", lab.Delay{}, provider)
 	must(t, err)
 	serve := internet.Command(t.Context(), "env", providerEnv+"="+provider.String()+":53", os.Args[0])
 	serve.Stderr = t.Output()
 	must(t, serve.Start())
-	defer func() {
+	end := sync.OnceFunc(func() {
 		serve.Cancel()
 		serve.Wait() // it was killed, which is an error
-	}()
+	})
+	t.Cleanup(end)
+	return end
+}
+
+func TestOtherNamesAreHandedOn(t *testing.T) {
+	w := world(t)
+	end := provide(t, w.Lab)
 	laptop := w.Laptop.Host
 	must(t, laptop.Shell("echo nameserver "+provider.String()+" > /etc/resolv.conf"))
 	awaitDig(t, laptop, "192.0.2.80", "+short", "www.example.org", "A")
@@ -95,7 +105,7 @@ func TestOtherNamesAreHandedOn(t *testing.T) {
 	awaitDig(t, w.Nas.Host, "status: REFUSED", "@"+own, "www.example.org", "A")
 
 	t.Log("The provider is gone: that is no answer, and the mesh's names stay.")
-	serve.Cancel()
+	end()
 	awaitDig(t, laptop, "status: SERVFAIL", "@"+own, "+time=10", "www.example.org", "A")
 	awaitDig(t, laptop, p.Addresses[0].String(), "@"+own, "+short", "nas.meshd.internal", "A")
 }
