@@ -37,7 +37,7 @@ demo: lab-tools build
 
 # These make network namespaces, which takes root, and build the binary that they
 # run, of which Go's cache of test results knows nothing.
-NEED_ROOT := meshd/deploy/lab meshd/deploy/lab/e2e meshd/deploy/lab/grid
+NEED_ROOT := meshd/deploy/lab meshd/deploy/lab/e2e meshd/deploy/lab/grid meshd/deploy/lab/inkernel
 
 # Where time is simulated, one processor at a time: the race detector of Go 1.26 has
 # one context for all timers of a bubble of testing/synctest, and dies if two use it at
