@@ -134,6 +134,9 @@ func (s *adminService) Status(ctx context.Context, _ *meshdv1.StatusRequest) (*m
 		RelaySessions: uint32(traffic.UDP + traffic.WebSockets),
 		RelayPackets:  traffic.Packets,
 		RelayBytes:    traffic.Bytes,
+
+		RelayOffload: traffic.Offload, OffloadFlows: uint32(traffic.Flows),
+		OffloadPackets: traffic.Kernel.Packets, OffloadBytes: traffic.Kernel.Bytes,
 	}
 	for _, a := range c.relay.Addrs() {
 		resp.Udp = append(resp.Udp, a.String())

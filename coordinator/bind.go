@@ -64,7 +64,7 @@ func (c *Coordinator) bind(config Config) (err error) {
 		return Errorf(connect.CodeInternal, "", "%w", err)
 	}
 	c.relay, err = relay.NewServer(relay.ServerConfig{
-		UDP: udp, Directory: c.roster, Observed: c.observed.put, Rate: config.RelayRate, Initiation: hears.hear, Log: c.log, Now: c.now,
+		UDP: udp, Directory: c.roster, Observed: c.observed.put, Rate: config.RelayRate, Offload: config.RelayOffload, Initiation: hears.hear, Log: c.log, Now: c.now,
 	})
 	if err != nil {
 		return Errorf(connect.CodeFailedPrecondition, "choose other ports by --udp", "%w", err)

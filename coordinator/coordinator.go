@@ -31,6 +31,8 @@ type Config struct {
 	// RelayRate is how many bytes a second are relayed for each member in the long
 	// run; 0: as many as there are.
 	RelayRate float64
+	// RelayOffload has the kernel relay busy flows, where it can.
+	RelayOffload bool
 	// DNS is where the mesh's zone is answered, by UDP and TCP; invalid: nowhere.
 	DNS       netip.AddrPort
 	DNSPublic bool // strangers are answered, too: names and endpoints

@@ -292,7 +292,8 @@ func (h *fakeHub) Status(context.Context, *meshdv1.StatusRequest) (*meshdv1.Stat
 	s := &meshdv1.StatusResponse{
 		Version: "v1.0.0", Mesh: "home", Pin: "aaaa-bbbb", Hosts: []string{"hub.example"}, Listen: "[::]:443", Udp: []string{"[::]:3478", "[::]:3479"},
 		Prefix4: "100.96.0.0/16", Prefix6: "fd12::/48", StartedUnix: noon.Add(-72 * time.Hour).Unix(),
-		Members: 2, Online: 1, Pending: 1, RelaySessions: 1, RelayPackets: 99, RelayBytes: 5 << 30, Health: []string{"the disk is full"},
+		Members: 2, Online: 1, Pending: 1, RelaySessions: 1, RelayPackets: 99, RelayBytes: 5 << 30,
+		RelayOffload: "on", OffloadFlows: 2, OffloadPackets: 90, OffloadBytes: 4 << 30, Health: []string{"the disk is full"},
 	}
 	if h.empty {
 		s.Members, s.Pending = 0, 0

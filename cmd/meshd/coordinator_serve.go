@@ -18,6 +18,7 @@ func (a *app) serveCommand(h *hub) *cobra.Command {
 	var listen tcpAddr
 	var udp udpAddrs
 	var relayRate bitRate
+	var relayOffload unlessOff
 	var dns tcpAddr
 	var dnsPublic bool
 	var mesh string
@@ -29,7 +30,8 @@ func (a *app) serveCommand(h *hub) *cobra.Command {
 
 The first start makes its identity and its store in the state folder; later starts
 carry on. It needs TCP 443, UDP 3478 and UDP 3479, or others by --listen and --udp,
-open to everyone. A second public address, with two ports of each in --udp, tells
+open to everyone. Linux (6.6) relays busy flows in the kernel, if it may (CAP_BPF and
+CAP_NET_ADMIN); status says so. A second public address, with two ports of each in --udp, tells
 NATs apart that look alike from one; else members without NAT tell.`,
 		Example: `  meshd coordinator serve --public hub.example
   meshd coordinator serve --public 203.0.113.1:8443 --listen :8443 --state ./state`,
@@ -37,8 +39,8 @@ NATs apart that look alike from one; else members without NAT tell.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.coordinate(cmd.Context(), coordinator.Config{
 				StateDir: h.state, Public: public, Listen: netip.AddrPort(listen), UDP: udp, Version: a.version, Log: a.logger(),
-				RelayRate: float64(relayRate) / 8,
-				DNS:       netip.AddrPort(dns), DNSPublic: dnsPublic,
+				RelayRate: float64(relayRate) / 8, RelayOffload: !relayOffload.off,
+				DNS: netip.AddrPort(dns), DNSPublic: dnsPublic,
 				Wishes: coordinator.Wishes{Mesh: mesh, Prefix4: netip.Prefix(prefix4), Prefix6: netip.Prefix(prefix6)},
 			}, func() { a.invite(cmd.Context(), h) })
 		},
@@ -48,6 +50,7 @@ NATs apart that look alike from one; else members without NAT tell.`,
 	f.Var(&listen, "listen", "`ADDR:PORT` of the control port, TCP (default :443)")
 	f.Var(&udp, "udp", "`ADDR:PORT,ADDR:PORT` of STUN and relay, two ports at least (default :3478,:3479)")
 	f.Var(&relayRate, "relay-rate", "`RATE` in bits a second that is relayed for each machine at most, such as 50M (default no limit)")
+	f.Var(&relayOffload, "relay-offload", "`MODE` of relaying busy flows in the kernel (Linux 6.6), for less CPU time: auto or off")
 	f.Var(&dns, "dns-listen", "`ADDR:PORT` where the mesh's names are answered by DNS, UDP and TCP (default nowhere)")
 	f.BoolVar(&dnsPublic, "dns-public", false, "answer strangers, too: names and endpoints of all members")
 	f.StringVar(&mesh, "mesh", "", "`NAME` of the mesh; fixed at the first start (default meshd)")

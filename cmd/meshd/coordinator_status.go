@@ -31,6 +31,11 @@ type relayJSON struct {
 	Sessions uint32 `json:"sessions"`
 	Packets  uint64 `json:"packets"`
 	Bytes    uint64 `json:"bytes"`
+
+	Offload        string `json:"offload"`
+	OffloadFlows   uint32 `json:"offload_flows"`
+	OffloadPackets uint64 `json:"offload_packets"`
+	OffloadBytes   uint64 `json:"offload_bytes"`
 }
 
 func (a *app) coordinatorStatusCommand(h *hub) *cobra.Command {
@@ -61,9 +66,20 @@ func toHubJSON(s *meshdv1.StatusResponse) hubJSON {
 		Version: s.GetVersion(), Mesh: s.GetMesh(), Pin: s.GetPin(), Hosts: append([]string{}, s.GetHosts()...),
 		Listen: s.GetListen(), UDP: append([]string{}, s.GetUdp()...), Prefix4: s.GetPrefix4(), Prefix6: s.GetPrefix6(),
 		Started: timestamp(s.GetStartedUnix()), Members: s.GetMembers(), Online: s.GetOnline(), Pending: s.GetPending(),
-		Relay:  relayJSON{Sessions: s.GetRelaySessions(), Packets: s.GetRelayPackets(), Bytes: s.GetRelayBytes()},
+		Relay: relayJSON{
+			Sessions: s.GetRelaySessions(), Packets: s.GetRelayPackets(), Bytes: s.GetRelayBytes(),
+			Offload: s.GetRelayOffload(), OffloadFlows: s.GetOffloadFlows(), OffloadPackets: s.GetOffloadPackets(), OffloadBytes: s.GetOffloadBytes(),
+		},
 		Health: append([]string{}, s.GetHealth()...),
 	}
+}
+
+// inKernel says what of the relay's work the kernel does.
+func inKernel(s *meshdv1.StatusResponse) string {
+	if s.GetRelayOffload() != "on" {
+		return s.GetRelayOffload()
+	}
+	return fmt.Sprintf("%s, %d packets, %s of it", plural(int(s.GetOffloadFlows()), "flow"), s.GetOffloadPackets(), size(s.GetOffloadBytes()))
 }
 
 func (a *app) printHub(s *meshdv1.StatusResponse) {
@@ -71,6 +87,7 @@ func (a *app) printHub(s *meshdv1.StatusResponse) {
 		{"mesh", s.GetMesh() + "  " + s.GetPrefix4() + "  " + s.GetPrefix6()},
 		{"members", fmt.Sprintf("%d, %d online, %d pending", s.GetMembers(), s.GetOnline(), s.GetPending())},
 		{"relay", fmt.Sprintf("%s, %d packets, %s", plural(int(s.GetRelaySessions()), "session"), s.GetRelayPackets(), size(s.GetRelayBytes()))},
+		{"kernel", inKernel(s)},
 		{"public", list(s.GetHosts())},
 		{"listen", "TCP " + s.GetListen() + "  UDP " + list(s.GetUdp())},
 		{"identity", s.GetPin()},

@@ -97,6 +97,7 @@ func TestCoordinatorStatus(t *testing.T) {
 		mesh      home  100.96.0.0/16  fd12::/48
 		members   2, 1 online, 1 pending
 		relay     1 session, 99 packets, 5.0 GiB
+		kernel    2 flows, 90 packets, 4.0 GiB of it
 		public    hub.example
 		listen    TCP [::]:443  UDP [::]:3478, [::]:3479
 		identity  aaaa-bbbb

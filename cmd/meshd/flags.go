@@ -144,6 +144,28 @@ func (r *bitRate) Set(s string) error {
 // Type implements [pflag.Value].
 func (r *bitRate) Type() string { return "rate" }
 
+// unlessOff is a flag: auto, or off. The zero value is auto.
+type unlessOff struct{ off bool }
+
+func (u *unlessOff) String() string {
+	if u.off {
+		return "off"
+	}
+	return "auto"
+}
+
+// Set implements [pflag.Value].
+func (u *unlessOff) Set(s string) error {
+	if s != "auto" && s != "off" {
+		return fmt.Errorf("%q: want auto or off", s)
+	}
+	u.off = s == "off"
+	return nil
+}
+
+// Type implements [pflag.Value].
+func (u *unlessOff) Type() string { return "mode" }
+
 // days is a duration flag that also knows days.
 type days time.Duration
 

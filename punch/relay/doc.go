@@ -32,6 +32,23 @@
 // What came in a bundle leaves in one, unless its sender says that it must not:
 // some systems lose bundles, and a relay hears nothing of what it sends.
 //
+// # In the kernel
+//
+// On Linux the server has the kernel forward flows that are busy, one way of a pair each
+// (see punch/relay/inkernel): a bundle then costs no copy and wakes nobody. Everything
+// begins in user space, which alone knows who is bound and who may talk with whom.
+//
+//	forwarder ─► meter ── busy ──► offload ─► offloader ─► kernel
+//	                              decides      acts      │ counters, and a packet of
+//	handler ── a session ends, moves, has a WebSocket ─► │ each flow every other second
+//	             forget, before anyone is told           ▼
+//
+// A flow is installed as long as user space would forward it in the same way: asked each
+// second, and at once when a session changes. It ends after some idle seconds, or when its
+// sender is not heard. What the kernel forwards is charged to the member's bucket here,
+// too. A flow by loopback, a tunnel or WebSocket stays in user space, and so does one
+// whose bundles have to be cut.
+//
 // # Bounds
 //
 // No reply is larger than its question: session messages have one size, a RESET is

@@ -20,7 +20,7 @@ const batch = 256
 func (s *Server) serveUDP(socket, reader int) error {
 	conn := s.conns[socket][reader]
 	packets, from := make([][]byte, batch), make([]netip.AddrPort, batch)
-	f := &forwarder{server: s, reader: reader}
+	f := &forwarder{server: s, reader: reader, offloader: s.offloader}
 	for {
 		n, err := conn.Lend(packets, from)
 		if errors.Is(err, net.ErrClosed) {
@@ -34,6 +34,9 @@ func (s *Server) serveUDP(socket, reader int) error {
 			f.takeUDP(now, leg{socket, from[i]}, packets[i])
 		}
 		f.flush()
+		if f.offloader != nil {
+			f.offloader.report(f.meter.busy(now))
+		}
 	}
 }
 
@@ -44,6 +47,9 @@ type forwarder struct {
 	outbox outbox
 	tally  tally
 	last   run
+
+	offloader *offloader // nil: all is forwarded here
+	meter     meter
 }
 
 // run is a row of datagrams from one source with one header: a bundle, mostly.
@@ -52,6 +58,7 @@ type run struct {
 	from    leg
 	head    uint64
 	verdict verdict
+	bytes   int
 }
 
 // takeUDP handles a datagram and keeps hold of it until flush if it is to be
@@ -63,14 +70,24 @@ func (f *forwarder) takeUDP(now time.Time, from leg, b []byte) {
 	}
 	head := binary.BigEndian.Uint64(b)
 	if f.last.verdict.action != forwardIt || head != f.last.head || from != f.last.from {
-		f.last = run{from, head, f.server.handler.handle(now, from, b)}
+		f.endRun()
+		f.last = run{from: from, head: head, verdict: f.server.handler.handle(now, from, b)}
 	}
+	f.last.bytes += len(b)
 	if v := &f.last.verdict; f.carryOut(now, v, b) {
 		to := netip.AddrPortFrom(from.addr.Addr(), cmp.Or(v.port, from.addr.Port()))
 		if err := f.server.conns[v.socket][f.reader].Write([][]byte{v.reply}, to); err != nil {
 			f.tally.drops[DropUndelivered]++
 		}
 	}
+}
+
+// endRun measures the run, and begins another.
+func (f *forwarder) endRun() {
+	if f.offloader != nil && f.last.verdict.action == forwardIt {
+		f.meter.add(flow{f.last.from, f.last.head}, f.last.bytes)
+	}
+	f.last = run{}
 }
 
 // takePipe does the same with a datagram that came by p, the WebSocket of id.
@@ -105,7 +122,7 @@ func (f *forwarder) flush() {
 		f.send(g)
 	}
 	f.outbox.clear()
-	f.last = run{}
+	f.endRun()
 	f.server.counters.add(&f.tally)
 }
 

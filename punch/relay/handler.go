@@ -53,6 +53,7 @@ type handler struct {
 	alternates []alternate // by socket
 	observed   func(id wire.RelayID, addr netip.AddrPort, via Via)
 	initiation func(from netip.AddrPort, b []byte) // nil: nobody listens
+	moved      func(wire.RelayID)                  // how a member is reached has changed; nil: nobody cares
 
 	baker  *baker
 	stuns  *sourceLimit
@@ -129,6 +130,21 @@ func (h *handler) forward(now time.Time, from wire.RelayID, head wire.Header) ve
 	return verdict{action: forwardIt, to: r, limit: h.table.limit(from)}
 }
 
+// passage tells whether and how a flow is forwarded by UDP on both sides, in whatever
+// bundles it comes. The caller holds the lock.
+func (h *handler) passage(now time.Time, f flow) (passage, bool) {
+	s, head := h.table.byLeg[f.from], f.header()
+	if s == nil || s.ws != nil || head.Type != wire.Data || head.Singly || head.Epoch != h.epoch || head.ID == 0 {
+		return passage{}, false
+	}
+	peer := h.table.byID[wire.PairID(head.ID, s.id)]
+	heard := now.Sub(time.Unix(0, s.heardUDP.Load())) < unheardTime
+	if !heard || peer == nil || peer.ws != nil || !peer.udp.addr.IsValid() || !h.directory.May(s.id, peer.id) {
+		return passage{}, false
+	}
+	return passage{id: s.id, peer: peer.id, to: peer.udp}, true
+}
+
 func (h *handler) reset(now time.Time, to leg) verdict {
 	if !h.resets.AllowN(now, 1) {
 		return dropped(DropUnbound)
@@ -182,6 +198,7 @@ func (h *handler) bind(now time.Time, id wire.RelayID, from leg, binds uint64) b
 		return false
 	}
 	h.tell(h.table.bind(now, id, from))
+	h.forget(id)
 	return true
 }
 

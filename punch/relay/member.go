@@ -13,6 +13,7 @@ func (h *handler) attach(id wire.RelayID, p pipe, source netip.AddrPort) pipe {
 	defer h.mu.Unlock()
 	old, changes := h.table.attach(id, p, source)
 	h.tell(changes)
+	h.forget(id)
 	return old
 }
 
@@ -28,6 +29,7 @@ func (h *handler) remove(id wire.RelayID) pipe {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	p, changes := h.table.remove(id)
+	h.forget(id)
 	h.tell(changes)
 	return p
 }
@@ -41,11 +43,18 @@ func (h *handler) expire(now time.Time) {
 // tell is called with the lock held: so the owner hears changes in the order in
 // which they were made.
 func (h *handler) tell(changes []change) {
-	if h.observed == nil {
-		return
-	}
 	for _, c := range changes {
-		h.observed(c.id, c.addr, c.via)
+		h.forget(c.id)
+		if h.observed != nil {
+			h.observed(c.id, c.addr, c.via)
+		}
+	}
+}
+
+// forget has no one else forward for a member by what was known of it.
+func (h *handler) forget(id wire.RelayID) {
+	if h.moved != nil {
+		h.moved(id)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"meshd/punch/relay/inkernel"
 	"meshd/punch/udp"
 	"meshd/punch/wire"
 )
@@ -34,6 +35,9 @@ type ServerConfig struct {
 	// Rate is how many bytes a second each member may have forwarded in the long
 	// run; 0 means as many as there are.
 	Rate float64
+	// Offload has the kernel forward busy flows where it can: Linux 6.6, with CAP_BPF
+	// and CAP_NET_ADMIN.
+	Offload bool
 	// Observed is told of a member's address when it binds a session, when that
 	// changes, and (zero address) when it has no session any more. UDP counts
 	// before a WebSocket: one that comes or goes beside a UDP session is no news.
@@ -53,11 +57,13 @@ type ServerConfig struct {
 // Server is a relay. Make it with [NewServer]; its methods may be called from
 // any goroutine.
 type Server struct {
-	conns    [][]*udp.Conn // by address, by reader
-	handler  *handler
-	counters counters
-	log      *slog.Logger
-	now      func() time.Time
+	conns     [][]*udp.Conn // by address, by reader
+	handler   *handler
+	offload   string     // what became of ServerConfig.Offload
+	offloader *offloader // nil: all is forwarded here
+	counters  counters
+	log       *slog.Logger
+	now       func() time.Time
 
 	mu      sync.Mutex // guards following
 	closed  bool
@@ -88,7 +94,26 @@ func NewServer(c ServerConfig) (*Server, error) {
 	}
 	epoch := 1 + uint16(rand.N(1<<16-1)) // zero is for who doesn't know it
 	s.handler = newHandler(c, epoch, s.Addrs())
+	s.startOffload(c)
 	return s, nil
+}
+
+// startOffload loads what the kernel forwards by. Without it everything goes by user
+// space, more slowly.
+func (s *Server) startOffload(c ServerConfig) {
+	s.offload = "off"
+	if !c.Offload {
+		return
+	}
+	table, err := inkernel.New()
+	if err != nil {
+		s.offload = "not to be had: " + err.Error()
+		s.log.Info("the relay forwards in user space alone", "err", err)
+		return
+	}
+	s.offload = "on"
+	s.offloader = newOffloader(s.handler, s.Addrs(), table, s.log)
+	s.handler.moved = s.offloader.forget
 }
 
 // maxSockets bounds the sockets that share an address by default.
@@ -147,6 +172,9 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 	}
 	group.Go(func() error { s.expire(ctx); return nil })
+	if s.offloader != nil {
+		group.Go(func() error { s.offloader.run(ctx, s.now); return nil })
+	}
 	err := group.Wait()
 	s.Close()
 	s.serving.Wait()
@@ -157,6 +185,9 @@ func (s *Server) Run(ctx context.Context) error {
 // it; Run calls it by itself.
 func (s *Server) Close() error {
 	s.mu.Lock()
+	if s.offloader != nil && !s.closed {
+		s.offloader.close()
+	}
 	s.closed = true
 	var streams []*stream
 	for st := range s.streams {
@@ -201,5 +232,9 @@ func (s *Server) Drop(id wire.RelayID) {
 func (s *Server) Stats() Stats {
 	stats := s.counters.stats()
 	stats.UDP, stats.WebSockets = s.handler.count()
+	stats.Offload = s.offload
+	if s.offloader != nil {
+		stats.addKernel(s.offloader.count())
+	}
 	return stats
 }

@@ -1,6 +1,10 @@
 package relay
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"meshd/punch/relay/inkernel"
+)
 
 // Drop is why a datagram was not forwarded or answered.
 type Drop uint8
@@ -31,6 +35,20 @@ type Stats struct {
 	Packets, Bytes  uint64 // forwarded, headers included
 	Replies         uint64 // session messages, RESETs and STUN responses sent
 	Drops           map[Drop]uint64
+
+	Offload string         // on, off, or why the kernel can't forward
+	Flows   int            // that the kernel forwards now
+	Kernel  inkernel.Count // the kernel's share of the above
+}
+
+// addKernel adds what the kernel forwards and has forwarded.
+func (s *Stats) addKernel(flows int, n inkernel.Count) {
+	s.Flows, s.Kernel = flows, n
+	s.Packets += n.Packets
+	s.Bytes += n.Bytes
+	if n.Dropped > 0 {
+		s.Drops[DropLimited] += n.Dropped
+	}
 }
 
 // counters are added to from several goroutines, once a batch.
