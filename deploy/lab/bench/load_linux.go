@@ -42,19 +42,35 @@ func (p *pair) run(b *bench, t tunnel, l load, count ...int) (moved, error) {
 	if len(count) == 0 {
 		count = t.ends[:]
 	}
-	before, err := cpuTimes(count)
+	rate, costs, err := p.runGroups(b, t, l, count)
 	if err != nil {
 		return moved{}, err
+	}
+	return moved{rate, costs[0]}, nil
+}
+
+// runGroups is run for several groups of processes, each with a cost of its own.
+func (p *pair) runGroups(b *bench, t tunnel, l load, groups ...[]int) (rate float64, costs []float64, err error) {
+	var before []time.Duration
+	for _, pids := range groups {
+		spent, err := cpuTimes(pids)
+		if err != nil {
+			return 0, nil, err
+		}
+		before = append(before, spent)
 	}
 	rate, bytes, err := p.iperf(b, t.addr, l.args...)
 	if err != nil {
-		return moved{}, fmt.Errorf("%s to %s: %w", l.name, t.addr, err)
+		return 0, nil, fmt.Errorf("%s to %s: %w", l.name, t.addr, err)
 	}
-	after, err := cpuTimes(count)
-	if err != nil {
-		return moved{}, err
+	for i, pids := range groups {
+		spent, err := cpuTimes(pids)
+		if err != nil {
+			return 0, nil, err
+		}
+		costs = append(costs, (spent-before[i]).Seconds()/(bytes/1e9))
 	}
-	return moved{rate, (after - before).Seconds() / (bytes / 1e9)}, nil
+	return rate, costs, nil
 }
 
 func cpuTimes(pids []int) (sum time.Duration, err error) {

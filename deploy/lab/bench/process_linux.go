@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -27,6 +28,27 @@ func cpuTime(pid int) (time.Duration, error) {
 		ticks += n
 	}
 	return time.Duration(ticks) * tick, nil
+}
+
+// softirqd are the kernel's own processes that handle packets when nobody else does.
+// Otherwise that is charged to whoever happens to send.
+func softirqd() (pids []int, err error) {
+	comms, err := filepath.Glob("/proc/[0-9]*/comm")
+	if err != nil {
+		return nil, err
+	}
+	for _, comm := range comms {
+		name, _ := os.ReadFile(comm) // gone by now: not the one
+		if !strings.HasPrefix(string(name), "ksoftirqd/") {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(comm)))
+		if err != nil {
+			return nil, err
+		}
+		pids = append(pids, pid)
+	}
+	return pids, nil
 }
 
 // residentMB is what a process holds in memory: now ("VmRSS") or at most since it
