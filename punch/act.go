@@ -1,6 +1,8 @@
 package punch
 
 import (
+	"errors"
+	"syscall"
 	"time"
 
 	"meshd/punch/wire"
@@ -99,7 +101,7 @@ func (l *loop) point(m *member) {
 }
 
 // sendProbe seals a probe and sends it. Losses are normal, so are errors: only
-// one on the route in use says something.
+// one on the route in use says something, if it is not of a PING's length.
 func (l *loop) sendProbe(m *member, a sendProbe) {
 	b := l.sealProbe(m, a)
 	if b == nil {
@@ -109,7 +111,8 @@ func (l *loop) sendProbe(m *member, a sendProbe) {
 		l.sendByRelay(m, a, b)
 		return
 	}
-	if err := l.sendTo(a.to, b, a.ttl); err != nil && a.to == m.choice.route {
+	err := l.sendTo(a.to, b, a.ttl)
+	if err != nil && !errors.Is(err, syscall.EMSGSIZE) && a.to == m.choice.route {
 		m.flow.failed.Store(true)
 	}
 }

@@ -1,6 +1,7 @@
 package punch
 
 import (
+	"maps"
 	"time"
 )
 
@@ -8,12 +9,12 @@ import (
 const (
 	sizeGap    = 150 * time.Millisecond // between two goes at the largest size
 	sizeGoes   = 3
-	sizeWait   = 400 * time.Millisecond // for answers, at least
+	sizeWait   = 150 * time.Millisecond // for answers, at least; later ones count nevertheless
 	sizeRetry  = 2 * time.Second        // first wait when the way itself did not answer
 	sizeAgain  = 10 * time.Minute       // until a way is measured anew
 	sizeLower  = 2 * time.Minute        // the same, of a way that carries less than the largest
 	sizeBeat   = 5 * time.Second        // between checks of a way that starves
-	sizeHurry  = 300 * time.Millisecond // the same, after one that was not answered
+	sizeHurry  = 150 * time.Millisecond // the same, after one that was not answered
 	sizeMissed = 2                      // checks without an answer until the size is doubted
 )
 
@@ -151,6 +152,7 @@ func (s *sizer) answered(now time.Time, txid uint64) {
 		s.check, s.missed, s.checkAt = 0, 0, now.Add(sizeBeat)
 	}
 	if s.stage == sizeKnown {
+		s.known = max(s.known, size)
 		return
 	}
 	s.best = max(s.best, size, 1)
@@ -166,8 +168,9 @@ func (s *sizer) learn(now time.Time, size int) {
 	if size < s.top {
 		again = sizeLower
 	}
+	late := maps.Clone(s.asked)
 	s.begin(now.Add(again), sizeKnown)
-	s.checkAt = now
+	s.asked, s.checkAt = late, now
 }
 
 // nudge takes the news that the peer looks for what fits.

@@ -138,6 +138,35 @@ func TestSizerLostCheck(t *testing.T) {
 	}
 }
 
+// An answer that is late is one: the ladder did not wait for the largest.
+func TestSizerLateAnswer(t *testing.T) {
+	c := newLine(1252)
+	c.run(2 * time.Second)
+	if c.s.known != 1248 {
+		t.Fatalf("got %d, want 1248", c.s.known)
+	}
+	for txid, size := range c.s.asked {
+		if size == 1360 {
+			c.s.answered(c.now, txid)
+		}
+	}
+	if c.s.known != 1360 {
+		t.Errorf("got %d, want 1360", c.s.known)
+	}
+}
+
+// A way that shrinks while data goes out is measured before TCP repeats itself for
+// the third time, 1.4 s after the first packet that was lost.
+func TestSizerIsQuick(t *testing.T) {
+	c := newLine(1472)
+	c.run(time.Second)
+	c.limit, c.starv = 1252, true
+	c.run(1400*time.Millisecond - starvedFor)
+	if c.s.known != 1248 {
+		t.Errorf("got %d, want 1248", c.s.known)
+	}
+}
+
 func TestSizerRefused(t *testing.T) {
 	c := newLine(1472)
 	c.run(time.Second)

@@ -16,7 +16,7 @@ const (
 	sizedAfter = 3 * time.Second
 	// starvedFor is how long data goes out without any coming back until that is
 	// looked into.
-	starvedFor = time.Second
+	starvedFor = 500 * time.Millisecond
 	// starvingFor is how long after the last data that is looked into: TCP repeats
 	// what was lost with growing pauses.
 	starvingFor = 5 * time.Second
@@ -157,6 +157,9 @@ func (l *loop) sizeDeadline(now time.Time, m *member) time.Time {
 	for _, w := range l.ways(m) {
 		if z := m.sizing[w]; z != nil {
 			d = earlier(d, z.deadline(m.starves(now, w)))
+			if at := m.starvesAt(now, w); now.Before(at) {
+				d = earlier(d, at)
+			}
 		}
 	}
 	return d
@@ -170,5 +173,16 @@ func (m *member) takes(w sizedWay) bool {
 // starves reports whether data has been going out by a way for a while and none
 // came back.
 func (m *member) starves(now time.Time, w sizedWay) bool {
-	return m.takes(w) && m.path.busy(now, starvingFor) && m.path.lastData.After(m.fed) && now.Sub(m.fed) > starvedFor
+	at := m.starvesAt(now, w)
+	return !at.IsZero() && !now.Before(at)
+}
+
+// starvesAt is when a way starves if no data comes until then; zero: it does not.
+// What was asked last must be later than what was answered by more than the two are
+// looked at apart.
+func (m *member) starvesAt(now time.Time, w sizedWay) time.Time {
+	if !m.takes(w) || !m.path.busy(now, starvingFor) || m.path.lastData.Sub(m.fed) <= pollTraffic {
+		return time.Time{}
+	}
+	return m.fed.Add(starvedFor)
 }

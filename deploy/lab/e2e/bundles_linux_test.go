@@ -29,7 +29,7 @@ func TestBundlesThatGetLost(t *testing.T) {
 			l, err := lab.New()
 			must(t, err)
 			t.Cleanup(func() { l.Close() })
-			a, b := bundlePair(t, l, addrA, addrB)
+			a, b := pairAt(t, l, lab.Delay{}, mesh.HubAddr, addrA, addrB) // lines that carry bundles
 			if row.path == "relay" {
 				must(t, l.Cut(addrA, addrB))
 				must(t, a.AwaitPath(t.Context(), patience, "b", "relay"))
@@ -46,29 +46,4 @@ func TestBundlesThatGetLost(t *testing.T) {
 			}))
 		})
 	}
-}
-
-// bundlePair makes a mesh of two with a hub, on lines that carry bundles.
-func bundlePair(t *testing.T, l *lab.Lab, addrA, addrB netip.Addr) (a, b *mesh.Agent) {
-	place := func(name string, addr netip.Addr) *lab.Host {
-		h, err := l.Public(name, lab.Delay{}, addr)
-		must(t, err)
-		return h
-	}
-	hub := mesh.NewHub(place("hub", mesh.HubAddr), bin)
-	must(t, hub.Start(t.Context(), "--public", mesh.HubAddr.String()))
-	a, b = mesh.NewAgent(place("a", addrA), bin), mesh.NewAgent(place("b", addrB), bin)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("a said:\n%s\nb said:\n%s", a.Log(), b.Log())
-		}
-	})
-	for _, m := range []*mesh.Agent{a, b} {
-		join, err := hub.Join(t.Context(), "--approved")
-		must(t, err)
-		_, err = m.Up(t.Context(), join)
-		must(t, err)
-	}
-	must(t, a.AwaitPath(t.Context(), patience, "b", "direct"))
-	return a, b
 }

@@ -49,28 +49,7 @@ func mtu(t *testing.T, size int, addrHub, addrA, addrB netip.Addr, underlays []u
 	l, err := lab.New()
 	must(t, err)
 	t.Cleanup(func() { l.Close() })
-	delay := lab.Delay{OneWay: time.Millisecond}
-	place := func(name string, addr netip.Addr) *lab.Host {
-		h, err := l.Public(name, delay, addr)
-		must(t, err)
-		return h
-	}
-	hub := mesh.NewHub(place("hub", addrHub), bin)
-	must(t, hub.Start(t.Context(), "--public", addrHub.String()))
-	a, b := mesh.NewAgent(place("a", addrA), bin), mesh.NewAgent(place("b", addrB), bin)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("a said:\n%s\nb said:\n%s", a.Log(), b.Log())
-		}
-	})
-	for _, m := range []*mesh.Agent{a, b} {
-		join, err := hub.Join(t.Context(), "--approved")
-		must(t, err)
-		_, err = m.Up(t.Context(), join)
-		must(t, err)
-	}
-	must(t, a.AwaitPath(t.Context(), patience, "b", "direct"))
-
+	a, b := pairAt(t, l, lab.Delay{OneWay: time.Millisecond}, addrHub, addrA, addrB)
 	link := b.Host.Link()
 	for _, underlay := range underlays {
 		t.Logf("the underlay is %s", underlay.name)
@@ -89,6 +68,36 @@ func mtu(t *testing.T, size int, addrHub, addrA, addrB netip.Addr, underlays []u
 		must(t, l.Heal(addrA, addrB))
 		must(t, a.AwaitPath(t.Context(), 90*time.Second, "b", "direct"))
 	}
+}
+
+// pairAt makes a mesh of two members with public addresses on lines of their own,
+// prepares these, and waits until the two are direct.
+func pairAt(t *testing.T, l *lab.Lab, line lab.Delay, addrHub, addrA, addrB netip.Addr, prepare ...func(b *mesh.Agent) error) (a, b *mesh.Agent) {
+	t.Helper()
+	place := func(name string, addr netip.Addr) *lab.Host {
+		h, err := l.Public(name, line, addr)
+		must(t, err)
+		return h
+	}
+	hub := mesh.NewHub(place("hub", addrHub), bin)
+	must(t, hub.Start(t.Context(), "--public", addrHub.String()))
+	a, b = mesh.NewAgent(place("a", addrA), bin), mesh.NewAgent(place("b", addrB), bin)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("a said:\n%s\nb said:\n%s", a.Log(), b.Log())
+		}
+	})
+	for _, f := range prepare {
+		must(t, f(b))
+	}
+	for _, m := range []*mesh.Agent{a, b} {
+		join, err := hub.Join(t.Context(), "--approved")
+		must(t, err)
+		_, err = m.Up(t.Context(), join)
+		must(t, err)
+	}
+	must(t, a.AwaitPath(t.Context(), patience, "b", "direct"))
+	return a, b
 }
 
 // interfaceMTU makes an agent's line one of another MTU, both ways.
