@@ -49,5 +49,8 @@ func (k privateKey) public() Key {
 // String hides the key.
 func (privateKey) String() string { return "(private key)" }
 
+// GoString hides the key.
+func (privateKey) GoString() string { return "(private key)" }
+
 // LogValue implements [slog.LogValuer].
 func (privateKey) LogValue() slog.Value { return slog.StringValue("(private key)") }

@@ -291,7 +291,7 @@ func (c *Coordinator) logMembership(before, after Member) {
 	case after.ID == 0:
 		c.log.Info("member deleted", "peer", before.Name, "id", before.ID)
 	case before.Standing != after.Standing:
-		c.log.Info("member "+after.Standing.String(), "peer", after.Name, "id", after.ID)
+		c.log.Info("member's standing changed", "peer", after.Name, "id", after.ID, "standing", after.Standing)
 	case before.Name != after.Name:
 		c.log.Info("member renamed", "peer", after.Name, "id", after.ID, "from", before.Name)
 	case before.WireGuard != after.WireGuard:

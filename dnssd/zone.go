@@ -1,7 +1,6 @@
 package dnssd
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -138,34 +137,6 @@ func (z *Zone) Member(name string) (Member, bool) {
 		return e.member, true
 	}
 	return Member{}, false
-}
-
-// Offer is a service and who offers it.
-type Offer struct {
-	Member string
-	Service
-}
-
-// Services lists the services of a type, or all of them if it is empty, by
-// member and instance.
-func (z *Zone) Services(typ string) []Offer {
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	var list []Offer
-	for _, e := range z.members {
-		for _, s := range e.member.Services {
-			if !e.member.Online {
-				break
-			}
-			if typ == "" || strings.EqualFold(s.Type, typ) {
-				list = append(list, Offer{Member: e.member.Name, Service: s})
-			}
-		}
-	}
-	slices.SortFunc(list, func(a, b Offer) int {
-		return cmp.Or(cmp.Compare(a.Member, b.Member), cmp.Compare(a.Type, b.Type), cmp.Compare(a.Instance, b.Instance))
-	})
-	return list
 }
 
 func (z *Zone) set(m Member) error {

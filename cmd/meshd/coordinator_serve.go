@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"net/netip"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -74,7 +73,7 @@ func (a *app) invite(ctx context.Context, h *hub) {
 
 // coordinate runs a coordinator on its store until ctx ends.
 func coordinate(ctx context.Context, c coordinator.Config, serving func()) error {
-	db, err := store.Open(ctx, filepath.Join(c.StateDir, "coordinator.db"))
+	db, err := store.Open(ctx, coordinator.StorePath(c.StateDir))
 	if err != nil {
 		return err
 	}
