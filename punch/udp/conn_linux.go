@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -25,7 +24,7 @@ type Conn struct {
 
 	reader   reader
 	sendmmsg mmsgFunc // the system call; tests put faults in its place
-	gso      atomic.Bool
+	gso      bool
 	refused  refusals
 }
 
@@ -56,7 +55,7 @@ func Listen(config Config) (*Conn, error) {
 	c.reader.raw, c.reader.call, c.reader.try = raw, recvmmsg, c.reader.tryReceive
 	if !config.NoOffload {
 		control(raw, func(fd int) error {
-			c.gso.Store(supportsGSO(fd))
+			c.gso = supportsGSO(fd)
 			c.reader.gro = enableGRO(fd)
 			return nil
 		})

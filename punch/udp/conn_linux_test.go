@@ -142,7 +142,7 @@ func TestSocketOptions(t *testing.T) {
 func TestNoOffload(t *testing.T) {
 	t.Setenv(offloadEnv, "off")
 	c := listen(t, Config{Addr: loopback4})
-	if c.gso.Load() || c.reader.gro || option(t, c, unix.SOL_UDP, unix.UDP_GRO) != 0 {
+	if c.gso || c.reader.gro || option(t, c, unix.SOL_UDP, unix.UDP_GRO) != 0 {
 		t.Error("offloads are on")
 	}
 }
@@ -200,7 +200,7 @@ func TestAboveMTU(t *testing.T) {
 			}
 			check(t, receive(t, b, len(want), 128), a.LocalAddr(), nil, want)
 		}
-		if !a.gso.Load() || a.bundles(b.LocalAddr().Addr()) {
+		if !a.gso || a.bundles(b.LocalAddr().Addr()) {
 			t.Errorf("%v: bundles have to be off for this destination only", local)
 		}
 	}

@@ -14,10 +14,9 @@
 // Descriptors are non-blocking and system calls raw: the Go scheduler is told
 // nothing of them, and the netpoller is asked only when a call would block.
 //
-// What the kernel refuses is remembered, not retried for ever: EIO means that
-// bundles can't leave by this socket at all (a route without checksum offload),
-// EMSGSIZE that they can't to this destination (datagrams above its MTU, which
-// have to be fragmented one by one). What it spoils without a word somebody else
+// What the kernel refuses is remembered for a while: bundles can't leave for this
+// destination, for want of checksum offload on its route (EIO), or because datagrams
+// are above its MTU and have to be fragmented one by one (EMSGSIZE). What it spoils without a word somebody else
 // has to notice, and write datagrams one at a time.
 //
 // Who works on datagrams where they lie takes them by [Conn.Lend] instead of Read:

@@ -47,15 +47,14 @@ func (r *refusals) add(to netip.Addr, now time.Time) {
 }
 
 // bundles reports whether datagrams to a destination leave in bundles.
-func (c *Conn) bundles(to netip.Addr) bool { return c.gso.Load() && !c.refused.has(to) }
+func (c *Conn) bundles(to netip.Addr) bool { return c.gso && !c.refused.has(to) }
 
 // refuse learns from an error that a bundle met, and reports whether its
 // datagrams are worth sending one by one.
 func (c *Conn) refuse(to netip.Addr, err error) bool {
 	switch err {
-	case unix.EIO: // no checksum offload on the way out
-		c.gso.Store(false)
-	case unix.EMSGSIZE, unix.EINVAL: // segments above the MTU; older kernels say EINVAL
+	case unix.EIO, // no checksum offload on this way out; another may have it
+		unix.EMSGSIZE, unix.EINVAL: // segments above the MTU; older kernels say EINVAL
 		c.refused.add(to, time.Now())
 	default:
 		return false
