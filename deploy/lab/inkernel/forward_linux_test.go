@@ -224,7 +224,7 @@ func TestRights(t *testing.T) {
 func TestPathTo(t *testing.T) {
 	s := newStage(t)
 	s.relay.do(t, func() error {
-		for _, addr := range []string{"127.0.0.1", "::1", "192.0.2.2"} {
+		for _, addr := range []string{"127.0.0.1", "::1", "192.0.2.2", "fe80::1"} {
 			if p, err := inkernel.PathTo(netip.MustParseAddr(addr), netip.Addr{}); err == nil {
 				return fmt.Errorf("there is a path to %s: %+v", addr, p)
 			}

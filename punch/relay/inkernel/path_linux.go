@@ -9,8 +9,12 @@ import (
 
 // PathTo asks the kernel how it reaches an address from one of its own; an invalid or
 // unspecified one leaves the choice to it. Only interfaces that carry Ethernet will do:
-// so not loopback, and no tunnel.
+// so not loopback, and no tunnel. Link-local addresses are no end of a path: they mean
+// little without their interface.
 func PathTo(to, from netip.Addr) (Path, error) {
+	if to.IsLinkLocalUnicast() {
+		return Path{}, ErrNoPath
+	}
 	var options *netlink.RouteGetOptions
 	chosen := from.IsValid() && !from.IsUnspecified()
 	if chosen {
