@@ -34,9 +34,10 @@
 //
 // # In the kernel
 //
-// On Linux the server has the kernel forward flows that are busy, one way of a pair each
-// (see punch/relay/inkernel): a bundle then costs no copy and wakes nobody. Everything
-// begins in user space, which alone knows who is bound and who may talk with whom.
+// On Linux the server has the kernel forward flows that are busy, and what is answered
+// (see punch/relay/inkernel): a bundle then costs no copy and wakes nobody. A flow is one
+// way of a pair. Everything begins in user space, which alone knows who is bound and who
+// may talk with whom.
 //
 //	forwarder ─► meter ── busy ──► offload ─► offloader ─► kernel
 //	                              decides      acts      │ counters, and a packet of

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"meshd/punch/wire"
@@ -88,8 +89,8 @@ type offload struct {
 	flows map[flow]*offloaded
 }
 
-// review says which flows the kernel is to lose, and which of the busy ones it is to
-// get. It asks how many bytes the kernel has forwarded of each flow, and whether and
+// review says which flows the kernel is to lose, and which it is to get: the busy ones
+// and what their receivers answer, which are many small packets. It asks how many bytes the kernel has forwarded of each flow, and whether and
 // how each would be forwarded now.
 func (o *offload) review(now time.Time, busy []flow, bytes func(flow) uint64, lookup func(flow) (passage, bool)) (remove, install []flow) {
 	for f, e := range o.flows {
@@ -100,12 +101,17 @@ func (o *offload) review(now time.Time, busy []flow, bytes func(flow) uint64, lo
 			remove = append(remove, f)
 		}
 	}
+	left := o.most - len(o.flows) + len(remove)
 	for _, f := range busy {
-		if len(o.flows)-len(remove)+len(install) >= o.most {
-			break
+		p, ok := lookup(f)
+		if !ok {
+			continue
 		}
-		if _, ok := lookup(f); ok && o.flows[f] == nil {
-			install = append(install, f)
+		for _, way := range []flow{f, {p.to, f.head}} {
+			if _, ok := lookup(way); ok && left > 0 && o.flows[way] == nil && !slices.Contains(install, way) {
+				install = append(install, way)
+				left--
+			}
 		}
 	}
 	return remove, install
