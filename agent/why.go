@@ -106,8 +106,8 @@ func (p pair) verdict() (why, advice string) {
 	case p.hub == punch.ViaTLS:
 		return "UDP does not get out of the network of this machine", "have its firewall let UDP out"
 	case p.path.Reason == punch.NoData:
-		return "probes pass between here and " + p.name + ", but WireGuard's packets are dropped on the way: some network knows them by their shape",
-			"use another network here or at " + p.name + "; the relay hides their shape, and carries them until then"
+		return "probes pass between here and " + p.name + ", but WireGuard's packets are dropped on the way: some network knows them by their shape, or a firewall at one end lets in no answers",
+			fmt.Sprintf(lookAt, p.name) + ", or use another network; the relay hides their shape, and carries them until then"
 	case !outside(p.candidates):
 		return p.name + " was never seen by UDP from outside its network: it is blocked there", "have the firewall of " + p.name + "'s network let UDP out"
 	}

@@ -1,12 +1,14 @@
 package e2e
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
 
 	"meshd/deploy/lab"
 	"meshd/deploy/lab/mesh"
+	"meshd/punch"
 )
 
 // defaultDeny is a host's firewall that lets in what belongs to something that the
@@ -81,4 +83,39 @@ func (s *scene) joinWithoutSearch(agents ...*mesh.Agent) {
 		_, err := a.Up(s.t.Context(), key(s.t, s.World, "--approved"), "--search-rate", "0", "--port", "41641")
 		must(s.t, err)
 	}
+}
+
+// forgetful is a firewall that keeps track of nothing: beside the hub and TCP it lets in
+// nobody, not even who was asked.
+const forgetful = `nft -f - <<'END'
+table inet host {
+	chain input {
+		type filter hook input priority 0; policy drop;
+		iifname { lo, meshd0 } accept
+		ip saddr 203.0.113.1 accept
+		meta l4proto { tcp, icmp, icmpv6 } accept
+	}
+}
+END`
+
+// TestFirewallThatLetsNoAnswersIn: probes pass it, for they are heard before it, and are
+// answered; but no answer of ours lets in what carries data. That is found out.
+func TestFirewallThatLetsNoAnswersIn(t *testing.T) {
+	s := newScene(t)
+	_, alice := s.home("alice", mesh.HomeAAddr, lab.Gateway{})
+	bob := s.public("bob", mesh.HomeBAddr)
+	must(t, bob.Host.Shell(forgetful))
+	s.join(alice, bob)
+	p := s.ping(alice, bob)
+	for _, ends := range [][2]*mesh.Agent{{alice, bob}, {bob, alice}} {
+		must(t, mesh.Await(t.Context(), 4*patience, func() error {
+			peer, err := ends[0].Peer(t.Context(), ends[1].Host.Name)
+			if err == nil && (peer.Path != "relay" || peer.Reason != punch.NoData) {
+				err = fmt.Errorf("%s reaches %s by %q (%s), want the relay for want of data", ends[0].Host.Name, peer.Name, peer.Path, peer.Reason)
+			}
+			return err
+		}))
+	}
+	s.relayed(alice, bob)
+	p.bears("no answers let in")
 }
