@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 	"sync"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -113,7 +115,7 @@ func (r *reader) readBundles(bufs [][]byte, sizes []int, from []netip.AddrPort) 
 func (r *reader) fill(n int) error {
 	r.grow(n)
 	if r.slab == nil {
-		r.slab = make([]byte, slabs*slabSize)
+		r.slab = unbacked(slabs * slabSize)
 	}
 	for i := range n {
 		r.prepare(i, r.slab[i*slabSize:(i+1)*slabSize])
@@ -123,6 +125,19 @@ func (r *reader) fill(n int) error {
 	}
 	r.next, r.offset, r.size = 0, 0, 0
 	return nil
+}
+
+// unbacked is a buffer that takes memory only where it was written to. A new one of
+// the heap's may have been cleared all over, and small datagrams touch little of it.
+func unbacked(size int) []byte {
+	b := make([]byte, size)
+	page := os.Getpagesize()
+	start := -int(uintptr(unsafe.Pointer(&b[0]))) & (page - 1)
+	if start+page <= size {
+		// It only saves memory.
+		_ = unix.Madvise(b[start:start+(size-start)&^(page-1)], unix.MADV_DONTNEED)
+	}
+	return b
 }
 
 // segment is the next datagram in the slabs: it ends where its message does, at

@@ -16,8 +16,9 @@ const (
 	stageQueue     = 256
 )
 
-// gateBatch is how many packets the device takes from the gate at a time.
-const gateBatch = 8
+// gateBatch is how many packets the device takes from the gate at a time, and how
+// many handshakes. It holds a buffer of 64 KiB for each, and little comes this way.
+const gateBatch = 1
 
 // gate is the TUN as the device sees it: only packets come out that have no
 // session yet. Nothing of the device's ever goes in, as it opens none.
@@ -31,21 +32,10 @@ var _ tun.Device = (*gate)(nil)
 // Read waits for packets that need a handshake first. It ends when the fast path
 // has, and not before: the device's queues must stay open for that long.
 func (g *gate) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
-	packet, ok := <-g.path.staged
-	for n := 0; ok; {
-		sizes[n] = copy(bufs[n][offset:], packet)
+	if packet, ok := <-g.path.staged; ok {
+		sizes[0] = copy(bufs[0][offset:], packet)
 		g.path.recycle(packet)
-		if n++; n == len(bufs) {
-			return n, nil
-		}
-		select {
-		case packet, ok = <-g.path.staged:
-			if !ok {
-				return n, nil
-			}
-		default:
-			return n, nil
-		}
+		return 1, nil
 	}
 	if g.path.err != nil {
 		return 0, g.path.err

@@ -29,7 +29,7 @@ type reader struct {
 }
 
 func (r *reader) init() {
-	r.arena = make([]byte, arenaSize+align)
+	r.arena = unbacked(arenaSize + align)
 	r.try = r.drain
 }
 
