@@ -178,12 +178,14 @@ func (m *Netmap) checkPeers() error {
 
 // Sorted returns the peers by name.
 func (m *Netmap) Sorted() []Peer {
-	return slices.SortedFunc(maps.Values(m.Peers), func(a, b Peer) int {
+	peers := slices.AppendSeq(make([]Peer, 0, len(m.Peers)), maps.Values(m.Peers))
+	slices.SortFunc(peers, func(a, b Peer) int {
 		if c := strings.Compare(a.Name, b.Name); c != 0 {
 			return c
 		}
 		return int(int64(a.ID) - int64(b.ID))
 	})
+	return peers
 }
 
 // Find returns the peer with this name (in any case) or overlay address.

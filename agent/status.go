@@ -90,6 +90,7 @@ func (v *view) status(now time.Time, paths punch.Status, stats map[tunnel.Key]tu
 	}
 	if v.netmap != nil {
 		s.Self.Name, s.Self.Addresses, s.DNS.Zone = v.netmap.Self.Name, v.netmap.Self.Addresses, v.netmap.Mesh.Zone
+		s.Peers = make([]localapi.Peer, 0, len(v.netmap.Peers))
 		for _, p := range v.netmap.Sorted() {
 			peer := peerStatus(p, paths.Peers[p.Key], stats[p.Key])
 			peer.LAN = v.plane != nil && v.plane.lan.has(p.Key)

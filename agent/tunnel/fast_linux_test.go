@@ -37,6 +37,30 @@ func TestFastSwitch(t *testing.T) {
 	}
 }
 
+// Statistics are what the device would say of its peers.
+func TestFastStats(t *testing.T) {
+	a, b := newMixed(t)
+	idle := newSide(3)
+	a.setPeers(t, b.asPeer(), idle.asPeer())
+	a.ask(t, b)
+	await(t, "the same statistics from both", func() bool {
+		states, err := a.states() // between two questions packets may pass
+		if err != nil {
+			t.Fatal(err)
+		}
+		stats, err := a.Stats()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for k, s := range states {
+			if got := stats[k]; got.RxBytes != s.stats.RxBytes || got.TxBytes != s.stats.TxBytes || !got.LastHandshake.Equal(s.stats.LastHandshake) {
+				return false
+			}
+		}
+		return len(stats) == 2 && stats[idle.key].LastHandshake.IsZero() && !stats[b.key].LastHandshake.IsZero()
+	})
+}
+
 // A transport that ended first does not keep the tunnel from ending.
 func TestFastPathWithoutTransport(t *testing.T) {
 	a := newSide(1)

@@ -37,6 +37,7 @@ func tidyMemory(ctx context.Context) {
 	}
 	forgetStart()
 	for {
+		runtime.GC() // what pools hold survives the first
 		debug.FreeOSMemory()
 		if !pause(ctx, tidyEvery) {
 			return

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/crypto/chacha20poly1305"
 )
@@ -197,19 +198,25 @@ func (p *Pair) Seal(dst []byte, tag Tag, m *Message) ([]byte, error) {
 	if len(m.Candidates) > MaxCandidates || len(m.Samples) > MaxSamples {
 		return dst, fmt.Errorf("seal connect: %d candidates and %d samples, at most %d and %d", len(m.Candidates), len(m.Samples), MaxCandidates, MaxSamples)
 	}
-	body := p.body(m)
 	start := len(dst)
+	room := ProbeSize
+	if m.Type == Connect {
+		room = MaxConnectSize
+	}
+	dst = slices.Grow(dst, room)
 	dst = binary.BigEndian.AppendUint32(dst, magicProbe)
 	dst = append(dst, tag[:]...)
-	aad := dst[start:len(dst):len(dst)]
+	aad := dst[start:]
 	var nonce [chacha20poly1305.NonceSizeX]byte
 	rand.Read(nonce[:])
 	dst = append(dst, nonce[:]...)
-	return p.seal.Seal(dst, nonce[:], body, aad), nil
+	head := len(dst)
+	dst = appendBody(dst, m)
+	return p.seal.Seal(dst[:head], nonce[:], dst[head:], aad), nil
 }
 
-func (p *Pair) body(m *Message) []byte {
-	b := make([]byte, 0, MaxConnectSize)
+func appendBody(b []byte, m *Message) []byte {
+	start := len(b)
 	b = append(b, byte(m.Type), m.Flags)
 	b = binary.BigEndian.AppendUint16(b, m.Size)
 	b = binary.BigEndian.AppendUint64(b, m.Boot)
@@ -222,11 +229,11 @@ func (p *Pair) body(m *Message) []byte {
 	switch {
 	case m.Type == Connect:
 		b = appendConnect(b, m)
-		size = (len(b) + probeOverhead + connectAlign - 1) / connectAlign * connectAlign
+		size = (len(b) - start + probeOverhead + connectAlign - 1) / connectAlign * connectAlign
 	case m.Type == Ping:
 		size = max(ProbeSize, int(m.Size))
 	}
-	return append(b, make([]byte, size-probeOverhead-len(b))...)
+	return append(b, make([]byte, size-probeOverhead-(len(b)-start))...)
 }
 
 func appendConnect(b []byte, m *Message) []byte {

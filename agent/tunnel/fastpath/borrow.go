@@ -18,6 +18,7 @@ import (
 type layout struct {
 	indexTable, allowedIPs, mtu               uintptr // of device.Device
 	keypairs, remoteStatic, rxBytes, txBytes  uintptr // of device.Peer
+	lastHandshake                             uintptr // the same
 	entryPeer, entryKeypair                   uintptr // of device.IndexTableEntry
 	sendNonce, send, receive, created, remote uintptr // of device.Keypair
 
@@ -38,6 +39,7 @@ var readLayout = sync.OnceValues(func() (l layout, err error) {
 		{reflect.TypeFor[device.Peer](), reflect.TypeFor[device.NoisePublicKey](), "handshake.remoteStatic", &l.remoteStatic},
 		{reflect.TypeFor[device.Peer](), reflect.TypeFor[atomic.Uint64](), "rxBytes", &l.rxBytes},
 		{reflect.TypeFor[device.Peer](), reflect.TypeFor[atomic.Uint64](), "txBytes", &l.txBytes},
+		{reflect.TypeFor[device.Peer](), reflect.TypeFor[atomic.Int64](), "lastHandshakeNano", &l.lastHandshake},
 		{reflect.TypeFor[device.IndexTableEntry](), reflect.TypeFor[*device.Peer](), "peer", &l.entryPeer},
 		{reflect.TypeFor[device.IndexTableEntry](), reflect.TypeFor[*device.Keypair](), "keypair", &l.entryKeypair},
 		{reflect.TypeFor[device.Keypair](), reflect.TypeFor[atomic.Uint64](), "sendNonce", &l.sendNonce},

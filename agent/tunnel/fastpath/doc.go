@@ -29,11 +29,11 @@
 //
 // Of the device: the table of indices (who answers to a receiver index), the
 // table of allowed addresses, the interface's MTU. Of a peer: its keypairs, its
-// public key, its counters of bytes. Of a keypair: both ciphers, the counter of
-// nonces, the time of its making, the index of the other side. Fields that are
-// not exported are found by reflection, by name and type, when the program
-// starts; if one isn't there, [New] says so and the tunnel does without this
-// package. The peer's timers are told of traffic by the device's own methods
+// public key, its counters of bytes, the time of its last handshake. Of a keypair:
+// both ciphers, the counter of nonces, the time of its making, the index of the
+// other side. Fields that are not exported are found by reflection, by name and
+// type, when the program starts; if one isn't there, [New] says so and the tunnel
+// does without this package. The peer's timers are told of traffic by the device's own methods
 // (go:linkname), in the order in which the device would call them. A test fails
 // when the module changes, so that somebody reads again what this rests on.
 //

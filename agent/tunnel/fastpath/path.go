@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sync/errgroup"
 	"golang.zx2c4.com/wireguard/device"
@@ -69,6 +70,17 @@ type Path struct {
 
 // Packets is how many transport packets were sealed and sent here, and opened.
 func (p *Path) Packets() (sealed, opened uint64) { return p.sealed.Load(), p.opened.Load() }
+
+// Counters is what the device has counted of a peer: bytes received and sent, and
+// when the last handshake was; zero: there was none.
+func (p *Path) Counters(peer *device.Peer) (rx, tx uint64, handshake time.Time) {
+	from := borrowed{layout: p.layout}
+	nano := (*atomic.Int64)(unsafe.Add(unsafe.Pointer(peer), p.layout.lastHandshake)).Load()
+	if nano != 0 {
+		handshake = time.Unix(0, nano)
+	}
+	return from.received(peer).Load(), from.sent(peer).Load(), handshake
+}
 
 // New makes a path between t and transport, on which f says what may come in. It
 // fails when the module that it was built with does not look as expected: then the
