@@ -12,16 +12,26 @@ import (
 	"meshd/deploy/lab/mesh"
 )
 
-// plainDevice is WireGuard's own implementation on a host, without meshd.
-func plainDevice(t *testing.T, w *mesh.World, host *lab.Host, name string) {
+// makeWG0 is the shell command that makes an interface of WireGuard's own: of the
+// kernel where it has one, else of wireguard-go.
+func makeWG0(t *testing.T, host *lab.Host) string {
 	t.Helper()
-	dir := t.TempDir()
-	wireguard := filepath.Join(dir, "wireguard-go")
-	build := exec.Command("go", "build", "-o", wireguard, "golang.zx2c4.com/wireguard")
+	const ofKernel = "ip link add wg0 type wireguard"
+	if host.Shell(ofKernel+"; ip link del wg0") == nil {
+		return ofKernel
+	}
+	program := filepath.Join(t.TempDir(), "wireguard-go")
+	build := exec.Command("go", "build", "-o", program, "golang.zx2c4.com/wireguard")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build wireguard-go: %v\n%s", err, out)
 	}
+	return "mkdir -p /run/wireguard; " + program + " wg0 >/dev/null 2>&1"
+}
+
+// plainDevice is WireGuard's own implementation on a host, without meshd.
+func plainDevice(t *testing.T, w *mesh.World, host *lab.Host, name string) {
+	t.Helper()
 	out, err := host.Run(t.Context(), "sh", "-c", "k=$(wg genkey); echo $k; echo $k | wg pubkey")
 	must(t, err)
 	keys := strings.Fields(out)
@@ -46,7 +56,7 @@ func plainDevice(t *testing.T, w *mesh.World, host *lab.Host, name string) {
 	}
 	file := filepath.Join(host.Folder(), name+".conf")
 	must(t, os.WriteFile(file, []byte(strings.Join(lines, "\n")+"\n"), 0o600))
-	script := fmt.Sprintf("mkdir -p /run/wireguard; %s wg0 >/dev/null 2>&1; wg setconf wg0 %s; ip link set wg0 mtu 1400 up; ip route add 100.96.0.0/16 dev wg0", wireguard, file)
+	script := fmt.Sprintf("%s; wg setconf wg0 %s; ip link set wg0 mtu 1400 up; ip route add 100.96.0.0/16 dev wg0", makeWG0(t, host), file)
 	for _, a := range strings.Split(address, ", ") {
 		script += "\nip addr add " + a + " dev wg0"
 	}
