@@ -14,7 +14,8 @@ import (
 	"meshd/deploy/lab/mesh"
 )
 
-// TestKernelMTU has the kernel's WireGuard copy what TestMTU does in user space.
+// TestKernelMTU has the kernel's WireGuard copy what TestMTU does in user space, but
+// less of it: ten megabytes would take an emulated machine minutes each time.
 func TestKernelMTU(t *testing.T) {
 	const size = 1 << 17
 	t.Parallel()
@@ -23,7 +24,7 @@ func TestKernelMTU(t *testing.T) {
 		mtu(t, size, mesh.HubAddr, netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.2"), []underlay{
 			{"Ethernet", swallow(1500), 1400, false},
 			{"a path that swallows what is above 1380", swallow(1380), 1312, true},
-			{"an interface of 1280", interfaceMTU(1280), 1200, false},
+			{"an interface of 1280", interfaceMTU(1280), 1200, true},
 		})
 	})
 	t.Run("over IPv6", func(t *testing.T) {
@@ -31,7 +32,7 @@ func TestKernelMTU(t *testing.T) {
 		mtu(t, size, hub6, netip.MustParseAddr("2001:db8::a"), netip.MustParseAddr("2001:db8::b"), []underlay{
 			{"Ethernet", swallow(1500), 1400, false},
 			{"a path that swallows what is above 1380", swallow(1380), 1280, true},
-			{"an interface of 1280", interfaceMTU(1280), 1184, false},
+			{"an interface of 1280", interfaceMTU(1280), 1184, true},
 		})
 	})
 }
