@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -87,6 +88,46 @@ func TestKernelMeetsTheFastPath(t *testing.T) {
 		t.Errorf("the fast path sealed %d packets for the kernel, want at least %d", n, least)
 	}
 	t.Logf("the fast path opened %d packets, and sealed %d", there.Opened-begin.Opened, back.Sealed-there.Sealed)
+
+	t.Log("Both tell the same of each other, directly and by relay.")
+	sameView(t, alice, bob, 4*size)
+	must(t, s.Lab.Cut(mesh.HomeAAddr, mesh.HomeBAddr))
+	copyBoth(t, alice, bob, size, "relay")
+	copyBoth(t, bob, alice, size, "relay")
+	sameView(t, alice, bob, 8*size)
+}
+
+// sameView has two members of different backends, who moved that many bytes in all,
+// say of each other what can't differ.
+func sameView(t *testing.T, a, b *mesh.Agent, moved int) {
+	t.Helper()
+	must(t, mesh.Await(t.Context(), patience, func() error { // what was sent last is on its way, and polled
+		ofB, whyB := views(t, a, b)
+		ofA, whyA := views(t, b, a)
+		near := func(x, y uint64) bool { return max(x, y)-min(x, y) < uint64(moved/100) }
+		shook := ofA.LastHandshake.Sub(ofB.LastHandshake).Abs()
+		switch {
+		case ofA.Path != ofB.Path || ofA.Relay != ofB.Relay || ofA.MTU != ofB.MTU || ofA.MTU == 0 || ofA.Online != ofB.Online,
+			(ofA.Endpoint == "") != (ofB.Endpoint == ""), (ofA.RTT == 0) != (ofB.RTT == 0), ofA.Since.IsZero() || ofB.Since.IsZero(),
+			ofA.LastHandshake.IsZero() || shook > patience,
+			!near(ofA.RxBytes, ofB.TxBytes) || !near(ofA.TxBytes, ofB.RxBytes) || ofA.RxBytes+ofA.TxBytes < uint64(moved),
+			whyA.Path != whyB.Path || whyA.MTU != whyB.MTU || whyA.Crossing != whyB.Crossing || whyA.Verdict == "" || (len(whyA.Attempts) == 0) != (len(whyB.Attempts) == 0):
+			return fmt.Errorf("of %d bytes both ways\n%s says %+v\n%+v\n%s says %+v\n%+v", moved, a.Host.Name, ofB, whyB, b.Host.Name, ofA, whyA)
+		}
+		return nil
+	}))
+}
+
+// views are what a member's `status` and `why` say of another.
+func views(t *testing.T, of, peer *mesh.Agent) (*localapi.Peer, localapi.Why) {
+	t.Helper()
+	p, err := of.Peer(t.Context(), peer.Host.Name)
+	must(t, err)
+	out, err := of.Command(t.Context(), "why", "--json", peer.Host.Name)
+	must(t, err)
+	var why localapi.Why
+	must(t, json.Unmarshal([]byte(out), &why))
+	return p, why
 }
 
 // TestKernelBesideWgQuick has wg-quick make a tunnel of its own, whose packets go
