@@ -187,15 +187,23 @@ func (p *path) adopt(now time.Time, l *leg, confirmed bool) {
 	if p.cur != nil && p.cur != l && p.watch.rested(now) {
 		p.rest.round(false)
 	}
+	p.dear = l.socket.extra() || p.hunted() || p.dear && p.cur == l
 	p.cur, p.confirmed, p.asleep = l, confirmed, false
 	p.watch = newWatch(now, &l.rtt, p.rand.Float64())
 	p.watch.rest = &p.rest
-	if l.socket.extra() {
+	if p.dear {
 		p.watch.idle = extraBeat
 	}
 	if !confirmed {
 		p.watch.doubt(now)
 	}
+}
+
+// hunted reports whether a search runs from behind our NAT. What it finds is dear,
+// also by luck on a usual socket: the port is one of many that the NAT could have
+// taken for it.
+func (p *path) hunted() bool {
+	return p.search != nil && p.search.strategy != fresh && len(p.sockets) > 0
 }
 
 // doubt makes the route in use suspect.

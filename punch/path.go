@@ -47,6 +47,7 @@ type path struct {
 	watch     *watch
 	rest      rest
 	asleep    bool  // cur is idle and unwatched
+	dear      bool  // a search of ours found cur: it does not sleep
 	last      route // given up last; used when there is no relay either
 	legs      legs
 	pings     map[uint64]pinged // unanswered PINGs by transaction
@@ -231,7 +232,7 @@ func (p *path) runWatch(now time.Time) {
 
 // idle reports whether nobody needs the path, so that it may go to sleep.
 func (p *path) idle(now time.Time) bool {
-	return !p.warm && !p.cur.socket.extra() && p.confirmed && !p.busy(now, sleepAfter) && now.Sub(p.watch.since) > sleepAfter
+	return !p.warm && !p.dear && p.confirmed && !p.busy(now, sleepAfter) && now.Sub(p.watch.since) > sleepAfter
 }
 
 // pingDoubtful asks the route in use, and when it is suspect the others too.

@@ -374,6 +374,30 @@ func TestIdlePathSleeps(t *testing.T) {
 	}
 }
 
+// What a search found is kept, also when its port was that of the usual socket by
+// luck: the next search may find nothing.
+func TestLuckDoesNotSleep(t *testing.T) {
+	s := newStage(t, false)
+	s.event(selfChanged{
+		candidates: []wire.Candidate{{Kind: wire.Reflexive, Addr: ap("198.51.100.1:1")}}, v4: true,
+		nat: wire.NAT{Mapping: wire.AddressPortDependent, Allocation: wire.Random},
+	})
+	easy := wire.NAT{Mapping: wire.EndpointIndependent, Filtering: wire.AddressPortDependent}
+	s.event(peerChanged{candidates: theirCans, nat: easy, online: true})
+	s.event(heard{&wire.Message{Type: wire.Connect, Flags: wire.FlagSeek, TxID: 1, Candidates: theirCans, NAT: easy}, route{}})
+	if len(s.open) == 0 {
+		t.Fatalf("no search: %+v", s.p.status(s.now))
+	}
+	s.direct(theirs, 40*time.Millisecond)
+	s.reply = func(sendProbe) bool { return true }
+	s.pass(10 * time.Minute)
+	s.sent = nil
+	s.pass(time.Hour)
+	if beats := time.Duration(len(s.sent)); len(s.open) > 0 || !s.p.healthy() || beats < time.Hour/extraBeat/2 {
+		t.Errorf("%d sockets are open, %d PINGs in an hour, direct %v", len(s.open), beats, s.p.healthy())
+	}
+}
+
 func TestPathChoice(t *testing.T) {
 	fast, slow := 30*time.Millisecond, 40*time.Millisecond
 	tests := []struct {
