@@ -49,7 +49,7 @@ test: tools check cross build
 	CGO_ENABLED=1 $(GO) test -race $(filter-out $(NEED_ROOT) $(BUBBLES),$(shell $(GO) list ./...))
 	MESHD_GRID_SEEDS=40 $(GO) test -run 'TestGridSeeds|TestSearch|TestDiscoverBlock' ./punch
 ifeq ($(shell id -u),0)
-	CGO_ENABLED=1 $(GO) test -race -count=1 $(NEED_ROOT)
+	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 30m $(NEED_ROOT)
 	$(MAKE) guest
 else
 	@echo "not root: left out $(NEED_ROOT)"
