@@ -194,7 +194,7 @@ func (l *loop) receiveProbe(now time.Time, d datagram) {
 	if msg.Type == wire.Pong && d.relayed == nil && d.from.socket <= socket6 {
 		l.local.viewed(now, d.from.addr, msg.Observed)
 	}
-	l.sized(now, m, msg)
+	l.sized(now, m, msg, wayOf(d))
 	if d.relayed != nil {
 		m.by = d.by
 		if l.takeDetour(m, msg) {

@@ -13,6 +13,7 @@ const (
 	sizeRetry  = 2 * time.Second        // first wait when the way itself did not answer
 	sizeAgain  = 10 * time.Minute       // until a way is measured anew
 	sizeLower  = 2 * time.Minute        // the same, of a way that carries less than the largest
+	sizeLooks  = time.Second            // between the looks of a peer, at least
 	sizeBeat   = 5 * time.Second        // between checks of a way that starves
 	sizeHurry  = 150 * time.Millisecond // the same, after one that was not answered
 	sizeMissed = 2                      // checks without an answer until the size is doubted
@@ -59,6 +60,8 @@ type sizer struct {
 	checkAt time.Time // of a way that starves
 	missed  int
 	check   uint64 // transaction of the last check; 0: answered
+
+	looked time.Time // when the peer last looked for what fits
 }
 
 type sizeStage uint8
@@ -178,6 +181,20 @@ func (s *sizer) nudge(now time.Time) {
 	if s.stage == sizeKnown && s.known == s.top {
 		s.begin(now, sizeTop)
 	}
+}
+
+// look takes a PING by which the peer looks for what fits on this very way. It tries
+// all sizes, the largest first: one less than is known here says that the way has
+// become narrower. Who has the kernel's WireGuard cut its packets to what its own
+// link takes notices nothing by itself.
+func (s *sizer) look(now time.Time, size int) {
+	first := now.Sub(s.looked) >= sizeLooks
+	s.looked = now
+	if first && s.stage == sizeKnown && size < s.known {
+		s.begin(now, sizeTop)
+		return
+	}
+	s.nudge(now)
 }
 
 // refuse takes the system's word that a datagram was too long for the own link:

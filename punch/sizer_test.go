@@ -167,6 +167,33 @@ func TestSizerIsQuick(t *testing.T) {
 	}
 }
 
+// The peer has found that less fits than before: here, too, that is looked into. If
+// it has found what is known, it is not, for then both would go on and on.
+func TestSizerLookedAt(t *testing.T) {
+	c := newLine(1372)
+	c.run(30 * time.Second)
+	c.limit = 1252
+	c.run(30 * time.Second)
+	if c.s.known != 1360 {
+		t.Fatalf("known is %d, want 1360, as nothing was lost", c.s.known)
+	}
+	for _, look := range []struct {
+		first, want int
+		measures    bool
+	}{{1248, 1248, true}, {1248, 1248, false}, {1360, 1248, false}, {1216, 1248, true}} {
+		c.sent = nil
+		for _, size := range sizes { // as they arrive
+			if 0 < size && size <= look.first {
+				c.s.look(c.now, size)
+			}
+		}
+		c.run(3 * time.Second)
+		if got := len(c.sent) > 0; got != look.measures || c.s.known != look.want {
+			t.Errorf("the peer's largest is %d: measures %v, want %v; known is %d, want %d", look.first, got, look.measures, c.s.known, look.want)
+		}
+	}
+}
+
 func TestSizerRefused(t *testing.T) {
 	c := newLine(1472)
 	c.run(time.Second)

@@ -132,19 +132,29 @@ func (l *loop) roundTrip(m *member, w sizedWay) time.Duration {
 	return m.path.cur.rtt.estimate()
 }
 
+// wayOf is the way that a datagram came by.
+func wayOf(d datagram) sizedWay {
+	if d.relayed != nil {
+		return sizedWay{relay: d.by}
+	}
+	return sizedWay{route: d.from}
+}
+
 // sized takes in what a probe tells of what its way carries: a PONG to a PING of
 // ours that measured it, or a PING by which the peer looks for what fits.
-func (l *loop) sized(now time.Time, m *member, msg *wire.Message) {
+func (l *loop) sized(now time.Time, m *member, msg *wire.Message, from sizedWay) {
 	looks := msg.Type == wire.Ping && msg.Flags&wire.FlagSize != 0 && msg.Size > wire.ProbeSize && int(msg.Size) < l.config.Largest
 	if msg.Type == wire.Pong {
 		for i := range m.bundles {
 			m.bundles[i].answered(now, msg.TxID)
 		}
 	}
-	for _, z := range m.sizing {
+	for w, z := range m.sizing {
 		switch {
 		case msg.Type == wire.Pong:
 			z.answered(now, msg.TxID)
+		case looks && w == from:
+			z.look(now, int(msg.Size))
 		case looks:
 			z.nudge(now)
 		}
