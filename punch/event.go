@@ -79,6 +79,7 @@ type (
 
 		straight uint64    // WireGuard's of any kind that came straight, by any route, ever
 		asking   time.Time // a handshake that we began waits for its answer since; zero: none does
+		coarse   bool      // straight is what somebody saw who looks now and then, see Engine.Moved
 	}
 	// sendFailed: the system refused to send over the route in use.
 	sendFailed struct{}

@@ -21,6 +21,7 @@ type flow struct {
 	straight atomic.Uint64 // packets of any kind, even empty ones, that came by any direct route
 	failed   atomic.Bool   // the system refused a direct packet
 	tooLong  atomic.Bool   // … because of its length
+	coarse   atomic.Bool   // who counts straight may miss some
 	awake    atomic.Bool   // the engine looks at the counters by itself
 	relays   atomic.Bool   // what it relays to us is taken
 	crowd    crowd         // whether many packets went at once

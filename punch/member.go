@@ -67,7 +67,7 @@ func (m *member) poll(now time.Time) traffic {
 	if moved.received > 0 || moved.relayed > 0 {
 		m.fed = now
 	}
-	moved.straight, moved.asking = m.flow.straight.Load(), m.flow.asking()
+	moved.straight, moved.asking, moved.coarse = m.flow.straight.Load(), m.flow.asking(), m.flow.coarse.Load()
 	return moved
 }
 

@@ -36,6 +36,7 @@ func (e *Engine) Moved(peer Key, sent, received, straight int, answered bool) {
 	if answered {
 		f.handshake.sent.Store(nil)
 	}
+	f.coarse.Store(true)
 	f.straight.Add(uint64(straight))
 	e.mux.count(f, &f.sent, sent)
 	e.mux.count(f, &f.received, received)

@@ -53,6 +53,7 @@ type trial struct {
 	byRelay uint64    // packets that came by relay since
 	firstAt time.Time // and when the first did
 	heard   bool      // something came straight: here all is well, but there?
+	coarse  bool      // what comes straight may be missed when it is little
 	next    time.Time // no trial before
 
 	sent    bool      // data went out that the peer has not been told of
@@ -73,7 +74,7 @@ func (t *trial) waits() bool { return t.running() || !t.unheard.IsZero() }
 func (t *trial) take(now time.Time, ev traffic) {
 	heard := ev.straight != t.straight && !t.fresh
 	t.fresh = false
-	t.straight, t.asking = ev.straight, ev.asking
+	t.straight, t.asking, t.coarse = ev.straight, ev.asking, ev.coarse
 	t.sent = t.sent || ev.sent > 0
 	switch {
 	case heard && t.running():
@@ -144,13 +145,15 @@ func (t *trial) dueAt(rtt time.Duration) time.Time {
 	return later(at, t.next)
 }
 
-// proven reports whether the trial shows that nothing comes straight.
+// proven reports whether the trial shows that nothing comes straight. The kernel's
+// WireGuard shows who came last when it is asked, and that may be the copy by relay:
+// some few packets prove nothing then.
 func (t *trial) proven(now time.Time) bool {
 	if !t.running() || t.heard || t.byRelay == 0 {
 		return false
 	}
 	return t.byRelay >= trialProof && now.Sub(t.firstAt) >= trialLeast ||
-		t.byRelay >= trialHint && !now.Before(t.endAt())
+		t.byRelay >= trialHint && !t.coarse && !now.Before(t.endAt())
 }
 
 func (t *trial) deadline(rtt time.Duration) time.Time {

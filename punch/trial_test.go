@@ -102,3 +102,35 @@ func TestSilentPeer(t *testing.T) {
 		})
 	}
 }
+
+// Who looks at the kernel's WireGuard now and then may miss that a packet came
+// straight: some few by relay are no proof then.
+func TestProof(t *testing.T) {
+	start := time.Unix(1e9, 0)
+	for _, tt := range []struct {
+		relayed  uint64
+		after    time.Duration
+		straight bool
+		coarse   bool
+		want     bool
+	}{
+		{trialProof, 2 * time.Second, false, false, true},
+		{trialProof, 2 * time.Second, false, true, true},
+		{trialProof, 2 * time.Second, true, false, false},
+		{trialHint, 2 * time.Second, false, false, false},
+		{trialHint, trialSpan, false, false, true},
+		{trialHint, trialSpan, false, true, false},
+		{1, trialSpan, false, false, false},
+	} {
+		var r trial
+		r.begin(start)
+		r.take(start, traffic{coarse: tt.coarse})
+		r.take(start.Add(time.Millisecond), traffic{relayed: tt.relayed, coarse: tt.coarse})
+		if tt.straight {
+			r.take(start.Add(2*time.Millisecond), traffic{straight: 1, coarse: tt.coarse})
+		}
+		if got := r.proven(start.Add(tt.after)); got != tt.want {
+			t.Errorf("%d by relay, straight %v, after %v, looked at now and then %v: proven %v, want %v", tt.relayed, tt.straight, tt.after, tt.coarse, got, tt.want)
+		}
+	}
+}
