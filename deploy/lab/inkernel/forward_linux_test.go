@@ -159,13 +159,15 @@ func TestLimit(t *testing.T) {
 	r.install()
 	second.install()
 	begin := time.Now()
+	pace := time.NewTicker(10 * time.Millisecond) // some times the rate
+	defer pace.Stop()
 	var sent uint64
 	for time.Since(begin) < 3*time.Second {
 		for _, h := range [][8]byte{head, second.flow.Head} {
 			must(t, r.from.Write(bundle(h, 10, 1000), r.flow.At))
 			sent += 9500
 		}
-		time.Sleep(10 * time.Millisecond)
+		<-pace.C
 	}
 	span := time.Since(begin).Seconds()
 	one, two := r.count(), second.count()
