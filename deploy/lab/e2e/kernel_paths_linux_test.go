@@ -24,6 +24,8 @@ func TestKernelMTU(t *testing.T) {
 		t.Parallel()
 		mtu(t, size, mesh.HubAddr, netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.2"), []underlay{
 			{"Ethernet", swallow(1500), 1400, false},
+			{"jumbo frames at one end", interfaceMTU(9000), 1400, false},
+			{"an interface of 1400", interfaceMTU(1400), 1328, false},
 			{"a path that swallows what is above 1380", swallow(1380), 1312, true},
 			{"an interface of 1280", interfaceMTU(1280), 1200, true},
 		})
