@@ -91,12 +91,12 @@ func toPrefixes(nets []net.IPNet) []netip.Prefix {
 	return prefixes
 }
 
-// turn points a peer elsewhere. With alive, its session is used at once, so that
+// turn points a peer elsewhere. With wake, its session is used at once, so that
 // the other end hears of the new address: a changed endpoint alone sends nothing.
 // WireGuard sends a keepalive when that is switched on.
-func turn(key Key, to netip.AddrPort, keepalive time.Duration, alive bool) []wgtypes.Config {
+func turn(key Key, to netip.AddrPort, keepalive time.Duration, wake bool) []wgtypes.Config {
 	change := wgtypes.PeerConfig{PublicKey: wgtypes.Key(key), UpdateOnly: true, Endpoint: udpAddr(to)}
-	if !alive || keepalive == 0 {
+	if !wake || keepalive == 0 {
 		return []wgtypes.Config{{Peers: []wgtypes.PeerConfig{change}}}
 	}
 	change.PersistentKeepaliveInterval = keepaliveOf(0)

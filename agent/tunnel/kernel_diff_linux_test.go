@@ -93,7 +93,7 @@ func TestTurnWakesASession(t *testing.T) {
 	to := netip.MustParseAddrPort("[2001:db8::1]:7")
 	for _, row := range []struct {
 		keepalive time.Duration
-		alive     bool
+		wake      bool
 		want      string
 	}{
 		{0, true, "1: update, endpoint [2001:db8::1]:7"},
@@ -101,11 +101,11 @@ func TestTurnWakesASession(t *testing.T) {
 		{25 * time.Second, true, "1: update, endpoint [2001:db8::1]:7, keepalive 0s; 1: update, keepalive 25s"},
 	} {
 		var all []wgtypes.PeerConfig
-		for _, c := range turn(Key{1}, to, row.keepalive, row.alive) {
+		for _, c := range turn(Key{1}, to, row.keepalive, row.wake) {
 			all = append(all, c.Peers...)
 		}
 		if got := inWords(all); got != row.want {
-			t.Errorf("keepalive %v, alive %v: got %q, want %q", row.keepalive, row.alive, got, row.want)
+			t.Errorf("keepalive %v, wake %v: got %q, want %q", row.keepalive, row.wake, got, row.want)
 		}
 	}
 }
@@ -120,5 +120,33 @@ func TestPrefixesOfTheKernel(t *testing.T) {
 	want := "[10.0.0.1/32 10.1.0.0/16 fd00::/8 ::/0]"
 	if got := fmt.Sprint(toPrefixes(nets)); got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// TestSessionsOfTheKernel: it has one with a peer from a handshake on, for three minutes.
+func TestSessionsOfTheKernel(t *testing.T) {
+	var m meter
+	begin := time.Unix(1000, 0)
+	for _, row := range []struct {
+		what       string
+		after      time.Duration // since the story began
+		shook      time.Time     // what the kernel says
+		new, alive bool
+	}{
+		{"never", 0, time.Time{}, false, false},
+		{"a handshake", 1 * time.Second, time.Unix(1, 0), true, true},
+		{"the same", 180 * time.Second, time.Unix(1, 0), false, true},
+		{"it is too old", 181 * time.Second, time.Unix(1, 0), false, false},
+		{"the next", 200 * time.Second, time.Unix(9, 0), true, true},
+		{"somebody made the peer anew", 201 * time.Second, time.Time{}, false, false},
+		{"another", 202 * time.Second, time.Unix(9, 0), true, true},
+	} {
+		now := begin.Add(row.after)
+		if isNew, alive := m.shake(row.shook, now), m.alive(now); isNew != row.new || alive != row.alive {
+			t.Errorf("%s: new %v, alive %v, want %v and %v", row.what, isNew, alive, row.new, row.alive)
+		}
+	}
+	if (*meter)(nil).alive(begin) {
+		t.Error("a peer that was never looked at is alive")
 	}
 }

@@ -216,11 +216,13 @@ func (k *kernel) mend(d *wgtypes.Device) error {
 	return k.configure(wgtypes.Config{Peers: changes})
 }
 
-// endpoint is where the kernel is to send a peer's packets. Addresses with a zone
-// are left to the transport: the messages that configure WireGuard have no room
-// for one.
+// endpoint is where the kernel is to send a peer's packets. Without a session these
+// are handshakes, and left to the transport: it knows when one is not answered, and
+// repeats it where a way appears. So are addresses with a zone: the messages that
+// configure WireGuard have no room for one. The caller holds mu.
 func (k *kernel) endpoint(peer Key) netip.AddrPort {
-	if to := k.transport.Direct(peer); to.IsValid() && to.Addr().Zone() == "" {
+	to := k.transport.Direct(peer)
+	if to.IsValid() && to.Addr().Zone() == "" && k.meters[peer].alive(time.Now()) {
 		return to
 	}
 	return k.proxy.address(peer)

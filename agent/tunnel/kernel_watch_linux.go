@@ -16,6 +16,10 @@ const (
 	// pollShare is how much longer than a poll takes the pause after it must be:
 	// thousands of peers may take some percent of a processor, and no more.
 	pollShare = 40
+	// pollPause is the longest all the same: a poll may have waited for a processor.
+	pollPause = 2 * time.Second
+	// sessionLife is for how long a handshake lets WireGuard send (REJECT_AFTER_TIME).
+	sessionLife = 180 * time.Second
 	// keepaliveSize is that of a packet with nothing in it.
 	keepaliveSize = 32
 )
@@ -24,8 +28,23 @@ const (
 type meter struct {
 	tx, rx         uint64         // the kernel's
 	sent, received uint64         // of them, through the proxy
-	shook          time.Time      // last handshake; zero: never
+	shook          time.Time      // last handshake, by the kernel's clock; zero: never
+	seen           time.Time      // when that was noticed, by ours
 	to             netip.AddrPort // where the kernel was told to send last
+}
+
+// shake takes note of a peer's last handshake, and reports whether it is a new one.
+func (m *meter) shake(at, now time.Time) bool {
+	if at.Equal(m.shook) {
+		return false
+	}
+	m.shook, m.seen = at, now
+	return !at.IsZero()
+}
+
+// alive reports whether the kernel has a session with the peer.
+func (m *meter) alive(now time.Time) bool {
+	return m != nil && !m.shook.IsZero() && now.Sub(m.seen) < sessionLife
 }
 
 // watch keeps the kernel in line with the transport and with what is wanted, until
@@ -50,7 +69,7 @@ func (k *kernel) watch(ctx context.Context) {
 			if busy {
 				pause = pollBusy
 			}
-			timer.Reset(max(pause, pollShare*time.Since(start)))
+			timer.Reset(max(pause, min(pollShare*time.Since(start), pollPause)))
 		}
 	}
 }
@@ -70,7 +89,7 @@ func (k *kernel) steer() {
 // turn points a peer elsewhere. The caller holds mu.
 func (k *kernel) turn(key Key, to netip.AddrPort, m *meter) {
 	direct := to != k.proxy.address(key)
-	for _, c := range turn(key, to, k.want[key].Keepalive, direct && !m.shook.IsZero()) {
+	for _, c := range turn(key, to, k.want[key].Keepalive, direct) {
 		if err := k.configure(c); err != nil {
 			k.log.Debug("endpoint not set", "addr", to, "iface", k.name, "err", err)
 			return // the next poll sees it
@@ -139,7 +158,8 @@ func (k *kernel) hold(key Key, p wgtypes.Peer, m *meter) {
 // reports whether anything moved at all.
 func (k *kernel) measure(key Key, p wgtypes.Peer, m *meter) bool {
 	was, l := *m, k.proxy.table.Load().links[key]
-	m.tx, m.rx, m.shook = uint64(p.TransmitBytes), uint64(p.ReceiveBytes), p.LastHandshakeTime
+	m.tx, m.rx = uint64(p.TransmitBytes), uint64(p.ReceiveBytes)
+	answered := m.shake(p.LastHandshakeTime, time.Now())
 	if l != nil {
 		m.sent, m.received = l.sent.Load(), l.received.Load()
 	}
@@ -153,7 +173,7 @@ func (k *kernel) measure(key Key, p wgtypes.Peer, m *meter) bool {
 		// kernel counts them once, but takes the address of the last for the peer's.
 		straight = 1
 	}
-	if answered := !m.shook.Equal(was.shook); answered || sent+received+straight > 0 {
+	if answered || sent+received+straight > 0 {
 		k.transport.Moved(key, sent, received, straight, answered)
 	}
 	return tx > keepaliveSize || rx > keepaliveSize
