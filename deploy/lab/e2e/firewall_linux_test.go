@@ -76,6 +76,30 @@ func TestStrangersAtHostFirewalls(t *testing.T) {
 	}
 }
 
+// randomNAT66 is a gateway's, which draws a port for each destination over IPv6, too.
+const randomNAT66 = `nft -f - <<'END'
+table ip6 nat {
+	chain postrouting {
+		type nat hook postrouting priority 100;
+		oifname wan0 masquerade fully-random
+	}
+}
+END`
+
+// TestStrangersAtHostFirewallsOverIPv6 is about the same where there is nothing else.
+func TestStrangersAtHostFirewallsOverIPv6(t *testing.T) {
+	s := newScene(t)
+	addrCarol, addrBob := netip.MustParseAddr("2001:db8:c::c"), netip.MustParseAddr("2001:db8:b::b")
+	carol := s.public("carol", addrCarol)
+	must(t, carol.Host.Shell(defaultDeny))
+	home := s.site("bob-home", lab.Gateway{Public: addrBob, LAN6: lan6(2), Link: access})
+	must(t, home.Gateway.Shell(randomNAT66))
+	bob := s.host(home, "bob")
+	s.joinWithoutSearch(carol, bob)
+	s.direct(carol, bob)
+	s.carries(carol, bob, [2]netip.Addr{addrCarol, addrBob})
+}
+
 // joinWithoutSearch makes hosts members who search for no ports.
 func (s *scene) joinWithoutSearch(agents ...*mesh.Agent) {
 	s.t.Helper()

@@ -14,8 +14,16 @@ import (
 // TestHubRelaysInTheKernel is about two members that only the hub can bring together,
 // and a hub with a real interface, which forwards what is busy without its process.
 func TestHubRelaysInTheKernel(t *testing.T) {
+	t.Run("over IPv4", func(t *testing.T) {
+		hubRelaysInTheKernel(t, mesh.HubAddr, netip.MustParseAddr("198.51.100.61"), netip.MustParseAddr("198.51.100.62"))
+	})
+	t.Run("over IPv6", func(t *testing.T) {
+		hubRelaysInTheKernel(t, hub6, netip.MustParseAddr("2001:db8::61"), netip.MustParseAddr("2001:db8::62"))
+	})
+}
+
+func hubRelaysInTheKernel(t *testing.T, addrHub, addrA, addrB netip.Addr) {
 	s := newSceneBy(t, lab.Delay{})
-	addrA, addrB := netip.MustParseAddr("198.51.100.61"), netip.MustParseAddr("198.51.100.62")
 	alice, bob := s.public("alice", addrA), s.public("bob", addrB)
 	must(t, s.Lab.Cut(addrA, addrB))
 	s.join(alice, bob)
@@ -32,7 +40,7 @@ func TestHubRelaysInTheKernel(t *testing.T) {
 
 	t.Log("The hub crashes: nothing of it goes on forwarding what still comes.")
 	must(t, s.Hub.Kill())
-	toHub, toBob := lab.Flow{From: addrA, To: mesh.HubAddr}, lab.Flow{From: mesh.HubAddr, To: addrB}
+	toHub, toBob := lab.Flow{From: addrA, To: addrHub}, lab.Flow{From: addrHub, To: addrB}
 	s.awaitSent(toHub)
 	before := s.udp()
 	s.awaitSent(toHub)
