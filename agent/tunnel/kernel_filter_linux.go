@@ -3,6 +3,8 @@ package tunnel
 import (
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -63,7 +65,7 @@ func setKernelFilter(iface string, rules filter.Rules) error {
 	return nil
 }
 
-// kernelFilterStands reports whether the table has as many rules as it was given.
+// kernelFilterStands reports whether the table has the rules that it was given.
 func kernelFilterStands(iface string, rules filter.Rules) bool {
 	conn, err := nftables.New()
 	if err != nil {
@@ -71,7 +73,9 @@ func kernelFilterStands(iface string, rules filter.Rules) bool {
 	}
 	table := filterTable(iface)
 	have, err := conn.GetRules(table, filterChain(table))
-	return err == nil && len(have) == len(filterRules(iface, rules))
+	return err == nil && slices.EqualFunc(have, filterRules(iface, rules), func(r *nftables.Rule, want []expr.Any) bool {
+		return reflect.DeepEqual(r.Exprs, want)
+	})
 }
 
 // dropKernelFilter removes the table. That there is none is no error.
