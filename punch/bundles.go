@@ -17,7 +17,7 @@ const (
 	bundleProof = 5
 	bundleWait  = 400 * time.Millisecond // for answers, at least
 	bundleRetry = time.Second            // after a round that said nothing, of a way that nothing is known of
-	bundleAgain = 5 * time.Minute
+	bundleAgain = time.Minute
 )
 
 // bundles finds out whether bundles come through where single datagrams do: some
