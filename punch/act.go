@@ -87,7 +87,7 @@ func (l *loop) point(m *member) {
 	if m.plain != nil {
 		return
 	}
-	next := &way{both: m.choice.relay}
+	next := &way{both: m.choice.relay || m.hedged}
 	if !m.choice.route.isZero() {
 		next.direct, next.addr = l.socket(m.choice.route.socket), m.choice.route.addr
 		next.singly = m.singly(bundledWay{sizedWay{route: m.choice.route}, ViaDirect})

@@ -33,6 +33,9 @@ type member struct {
 	fed     time.Time  // data came in last
 	largest int        // datagram that its ways carry, as last told; 0: not known
 
+	narrowed time.Time // since when largest is less than it was
+	hedged   bool      // data takes the relay, too, see hedges
+
 	counted traffic   // the flow's counters when last read
 	polled  time.Time // and when that was
 }

@@ -20,6 +20,9 @@ const (
 	// starvingFor is how long after the last data that is looked into: TCP repeats
 	// what was lost with growing pauses.
 	starvingFor = 5 * time.Second
+	// hedgeFor is how long data takes the relay besides a route that carries less than
+	// was told before: routing tables and TCP have to heed that first.
+	hedgeFor = time.Second
 )
 
 // sizedWay is a way whose size is measured: a route, or (zero route) the relay in
@@ -95,9 +98,22 @@ func (l *loop) settleSizes(now time.Time, m *member) {
 	}
 	if n := m.sizing.largest(ways); n != m.largest && n != 0 {
 		l.log.Debug("path size changed", "peer", m.Name, "from", m.largest, "to", n)
+		if n < m.largest {
+			m.narrowed = now
+		}
 		m.largest = n
 		l.noteChange()
 	}
+	if h := m.hedges(now); h != m.hedged {
+		m.hedged = h
+		l.point(m)
+	}
+}
+
+// hedges reports whether packets may be on their way that are too large for the route
+// in use. Those that go by relay as well arrive.
+func (m *member) hedges(now time.Time) bool {
+	return !m.choice.route.isZero() && now.Before(m.narrowed.Add(hedgeFor))
 }
 
 // settleSize measures what is due of one way, and reports whether that turned out
@@ -164,6 +180,9 @@ func (l *loop) sized(now time.Time, m *member, msg *wire.Message, from sizedWay)
 // sizeDeadline is when settleSizes has something to do for a member.
 func (l *loop) sizeDeadline(now time.Time, m *member) time.Time {
 	var d time.Time
+	if m.hedged {
+		d = m.narrowed.Add(hedgeFor)
+	}
 	for _, w := range l.ways(m) {
 		if z := m.sizing[w]; z != nil {
 			d = earlier(d, z.deadline(m.starves(now, w)))

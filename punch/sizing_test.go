@@ -43,3 +43,23 @@ func TestSizes(t *testing.T) {
 		})
 	}
 }
+
+// TestNarrowerPathIsHedged: what is found to carry less has data go by relay, too,
+// until everybody has heeded that, and not for longer.
+func TestNarrowerPathIsHedged(t *testing.T) {
+	story(t, func(t *testing.T, w *world) {
+		a, b := w.pair(nattest.Linux, nattest.Linux)
+		b.echo = true
+		a.stream(b, 50*time.Millisecond, 10*time.Second)
+		relayed := w.hub.count()
+		b.sites[0].SetLink(nattest.Link{Delay: 10 * time.Millisecond, MTU: 1280})
+		a.stream(b, 50*time.Millisecond, sizeAgain)
+		if got := a.path(b); got.Path != ViaDirect || got.Largest != 1232 {
+			t.Errorf("via %v with %d, want direct with 1232", got.Path, got.Largest)
+		}
+		want := int(2 * hedgeFor / (50 * time.Millisecond)) // of both ends
+		if got := w.hub.count() - relayed; got < want || got > 2*want {
+			t.Errorf("%d packets by relay, want those of %v, %d, and probes of each size", got, hedgeFor, want)
+		}
+	})
+}
