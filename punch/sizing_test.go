@@ -1,6 +1,7 @@
 package punch
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -62,4 +63,20 @@ func TestNarrowerPathIsHedged(t *testing.T) {
 			t.Errorf("%d packets by relay, want those of %v, %d, and probes of each size", got, hedgeFor, want)
 		}
 	})
+}
+
+// A host is where it was, whatever its port is now: what is known of it counts.
+func TestSizeOfAnotherPort(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	at := func(addr string) sizedWay { return sizedWay{route: route{addr: netip.MustParseAddrPort(addr)}} }
+	s := make(sizing)
+	s.get(at("198.51.100.1:1"), now, 1432).learn(now, 1248)
+	for addr, want := range map[string]int{"198.51.100.1:2": 1248, "198.51.100.2:1": 0} {
+		if got := s.get(at(addr), now, 1432).known; got != want {
+			t.Errorf("%s is believed to carry %d, want %d", addr, got, want)
+		}
+	}
+	if got := s.get(sizedWay{}, now, 1432).known; got != 0 {
+		t.Errorf("the relay is believed to carry %d", got)
+	}
 }
