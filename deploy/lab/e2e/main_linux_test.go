@@ -2,9 +2,13 @@ package e2e
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,7 +40,41 @@ func buildAndRun(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	if err := share(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	return m.Run()
+}
+
+// share leaves out the stories that another machine tells, where several share them.
+func share() error {
+	if os.Getenv(mesh.ShareEnv) == "" {
+		return nil
+	}
+	flag.Parse()
+	pattern, _, _ := strings.Cut(flag.Lookup("test.run").Value.String(), "/")
+	list := exec.Command(os.Args[0], "-test.list", pattern)
+	list.Env = append(os.Environ(), mesh.ShareEnv+"=") // it would ask itself
+	out, err := list.Output()
+	if err != nil {
+		return fmt.Errorf("list the stories like %q: %w", pattern, err)
+	}
+	stories := strings.Fields(string(out))
+	mine, err := mesh.Share(stories)
+	if err != nil {
+		return err
+	}
+	var skip []string
+	if given := flag.Lookup("test.skip").Value.String(); given != "" {
+		skip = append(skip, given)
+	}
+	for _, s := range stories {
+		if !slices.Contains(mine, s) {
+			skip = append(skip, "^"+s+"$")
+		}
+	}
+	return flag.Set("test.skip", strings.Join(skip, "|"))
 }
 
 // patience is how long a story waits for what must happen: longer on an emulated

@@ -15,7 +15,7 @@ func TestKernelGrid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	try(t, member{bin, "kernel"}, 2, [][2]string{
+	try(t, member{bin, "kernel"}, 1, [][2]string{
 		{"public", "port-restricted"},
 		{"port-restricted", "port-restricted"},
 		{"public", "random"},

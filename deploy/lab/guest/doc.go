@@ -3,7 +3,7 @@
 // kernel's WireGuard is tested on hosts whose kernel has none, and nothing that
 // happens there can touch the host.
 //
-//	guest -kernel DIR [-timeout 4m] [-memory 1536] [-icount] [-env NAME=VALUE] [-add FILE[:PATH]] PROGRAM [ARGUMENT...]
+//	guest -kernel DIR [-timeout 4m] [-memory 1536] [-icount] [-cpu max] [-guests 1] [-env NAME=VALUE] [-add FILE[:PATH]] PROGRAM [ARGUMENT...]
 //
 // DIR holds an unpacked linux-image package ("deploy/tools.sh guest" gets it).
 // What the program prints is printed, its exit code is this command's. A guest
@@ -18,6 +18,10 @@
 //
 // With -icount the guest has one processor, and its clock counts instructions: what
 // is measured there does not depend on what else the host does.
+//
+// With -guests several run the program side by side, each of which finds in GUEST_SHARE
+// which of them it is: 1/2, 2/2. What the first says is printed as it says it, what the
+// others say when all have ended.
 //
 // It needs QEMU and no rights: the emulation is in software, so it runs inside of
 // containers and virtual machines too, some ten times slower than the host.

@@ -62,7 +62,7 @@ func serve() (int, error) {
 	}
 	cmd := exec.Command(p.Program[0], p.Program[1:]...)
 	cmd.Dir = "/tmp"
-	cmd.Env = append([]string{"PATH=/bin", "HOME=/root", "TMPDIR=/tmp", "GOTRACEBACK=all"}, p.Env...)
+	cmd.Env = append([]string{"PATH=/bin", "HOME=/root", "TMPDIR=/tmp", "GOTRACEBACK=all", shareEnv + "=" + os.Getenv(shareEnv)}, p.Env...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stdout
 	err = cmd.Run()
 	var exit *exec.ExitError

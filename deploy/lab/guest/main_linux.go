@@ -1,14 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -22,6 +25,8 @@ type settings struct {
 	timeout time.Duration
 	memory  int // MiB
 	icount  bool
+	cpu     string
+	guests  int
 	env     list
 	add     list
 	program []string
@@ -43,11 +48,13 @@ func main() {
 	flag.DurationVar(&s.timeout, "timeout", 4*time.Minute, "end the guest after this")
 	flag.IntVar(&s.memory, "memory", 1536, "MiB of the guest")
 	flag.BoolVar(&s.icount, "icount", false, "have the guest's clock count the instructions of one processor")
+	flag.StringVar(&s.cpu, "cpu", "max", "model of the processor, as the emulator knows them")
+	flag.IntVar(&s.guests, "guests", 1, "machines that run the program side by side")
 	flag.Var(&s.env, "env", "NAME=VALUE for the program; may be repeated")
 	flag.Var(&s.add, "add", "FILE or FILE:PATH to have in the guest; may be repeated")
 	flag.Parse()
 	s.program = flag.Args()
-	if s.kernel == "" || len(s.program) == 0 {
+	if s.kernel == "" || len(s.program) == 0 || s.guests < 1 {
 		fmt.Fprintln(os.Stderr, "usage: guest -kernel DIR [flags] PROGRAM [ARGUMENT...]")
 		flag.PrintDefaults()
 		os.Exit(2)
@@ -63,7 +70,8 @@ func main() {
 	os.Exit(code)
 }
 
-// run builds the guest's memory, boots it, and returns its program's exit code.
+// run builds the guests' memory, boots them, and returns the first exit code of
+// their programs that is not 0.
 func run(ctx context.Context, s settings) (int, error) {
 	image, err := findKernel(s.kernel)
 	if err != nil {
@@ -80,11 +88,57 @@ func run(ctx context.Context, s settings) (int, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	code, err := boot(ctx, dir, image, initrd, s)
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return 0, fmt.Errorf("not done within %v", s.timeout)
+	guests := make([]guest, s.guests)
+	var booted sync.WaitGroup
+	for i := range guests {
+		g := &guests[i]
+		*g = guest{share: fmt.Sprintf("%d/%d", i+1, s.guests), out: &g.said}
+		if i == 0 {
+			g.out = os.Stdout
+		}
+		booted.Go(func() { g.run(ctx, dir, image, initrd, s) })
+	}
+	booted.Wait()
+	var code int
+	for i := range guests {
+		g := &guests[i]
+		os.Stdout.Write(g.said.Bytes())
+		if g.err != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", g.share, g.err))
+		}
+		if code == 0 {
+			code = g.code
+		}
+	}
+	if s.guests > 1 {
+		for _, g := range guests {
+			fmt.Printf("guest %s: exit code %d after %v\n", g.share, g.code, g.took.Round(time.Second))
+		}
 	}
 	return code, err
+}
+
+// guest is one of the machines that run side by side. What the first says is printed
+// at once, what the others say after it.
+type guest struct {
+	share string // which of them it is: I/N
+	out   io.Writer
+	said  bytes.Buffer
+	code  int
+	err   error
+	took  time.Duration
+}
+
+func (g *guest) run(ctx context.Context, dir, image, initrd string, s settings) {
+	begun := time.Now()
+	g.code, g.err = g.boot(ctx, dir, image, initrd, s)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		g.err = fmt.Errorf("not done within %v", s.timeout)
+	}
+	if g.err != nil {
+		g.code = exitGuest
+	}
+	g.took = time.Since(begun)
 }
 
 // findKernel returns the one kernel below an unpacked package.

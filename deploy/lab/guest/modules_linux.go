@@ -14,7 +14,7 @@ import (
 // guest who would load one on demand.
 var modules = strings.Fields(`
 	wireguard veth tun bridge sch_netem
-	nft_chain_nat nft_masq nft_nat nft_redir nft_ct nft_limit nft_numgen nft_hash nft_objref nft_fib_inet nft_reject_inet nft_log
+	nft_chain_nat nft_masq nft_nat nft_redir nft_ct nft_limit nft_numgen nft_hash nft_objref nft_fib_inet nft_reject_inet nft_reject_ipv4 nft_reject_ipv6 nft_log
 	nf_conntrack_netlink`)
 
 // addModules adds the modules of an unpacked kernel, and returns their paths in
