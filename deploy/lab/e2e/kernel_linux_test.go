@@ -19,6 +19,10 @@ import (
 // The stories of this file need a kernel with WireGuard, and do to it what only a
 // guest can bear: "make guest" runs them.
 
+// megabyte is half of one here: which way it goes is seen as well, and an emulated
+// machine is busy with it for seconds.
+const megabyte = 1 << 19
+
 // loopbacks are the addresses that stand in for peers without a direct path.
 var loopbacks = netip.MustParsePrefix("127.128.0.0/9")
 

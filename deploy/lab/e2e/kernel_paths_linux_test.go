@@ -62,7 +62,7 @@ func TestKernelStrangersAtHostFirewalls(t *testing.T) {
 // TestKernelMeetsTheFastPath has the kernel at one end and the fast path at the
 // other, which counts the packets that it opens and seals.
 func TestKernelMeetsTheFastPath(t *testing.T) {
-	const size = 1 << 20
+	const size = megabyte
 	s := newScene(t)
 	_, _, alice, bob := s.homes(lab.Gateway{}, lab.Gateway{})
 	alice.Backend, bob.Backend = "kernel", "userspace"

@@ -10,8 +10,6 @@ import (
 	"meshd/deploy/lab/mesh"
 )
 
-const megabyte = 1 << 20
-
 // homes is a world in which laptop and nas talk directly.
 func homes(t *testing.T) *mesh.World {
 	t.Helper()

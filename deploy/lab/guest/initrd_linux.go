@@ -15,7 +15,7 @@ import (
 var tools = strings.Fields(`
 	sh bash cat stat head tail wc tee ls rm cp mv mkdir ln grep sed cut tr sort seq sleep true false timeout id uname readlink sha256sum dd date
 	mount umount unshare nsenter setpriv env hostname pkill ps kill sysctl dmesg
-	ip ss nft conntrack ping socat iperf3 wg wg-quick dig nsupdate getent miniupnpd`)
+	ip bridge ss nft conntrack ping socat iperf3 wg wg-quick dig nsupdate getent miniupnpd`)
 
 // configs are what their libraries read.
 var configs = []string{"/etc/passwd", "/etc/group", "/etc/protocols", "/etc/services"}
