@@ -75,6 +75,7 @@ type kernel struct {
 
 	mu      sync.Mutex // guards following, and is held over changes of the device
 	key     wgtypes.Key
+	public  wgtypes.Key // of key
 	want    map[Key]Peer
 	meters  map[Key]*meter
 	inbound filter.Rules
@@ -89,7 +90,7 @@ func newKernel(c Config) (Tunnel, error) {
 	}
 	k := &kernel{
 		name: c.Interface, port: c.Port, mark: int(c.Mark), log: c.Log, transport: transport, died: make(chan struct{}),
-		key: wgtypes.Key(c.PrivateKey), want: make(map[Key]Peer), meters: make(map[Key]*meter), inbound: c.Inbound,
+		key: wgtypes.Key(c.PrivateKey), public: wgtypes.Key(c.PrivateKey).PublicKey(), want: make(map[Key]Peer), meters: make(map[Key]*meter), inbound: c.Inbound,
 	}
 	var err error
 	if k.client, err = wgctrl.New(); err != nil {
@@ -233,7 +234,7 @@ func (k *kernel) configure(c wgtypes.Config) error { return k.client.ConfigureDe
 func (k *kernel) SetPrivateKey(key PrivateKey) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.key = wgtypes.Key(key)
+	k.key, k.public = wgtypes.Key(key), wgtypes.Key(key).PublicKey()
 	if err := k.configure(wgtypes.Config{PrivateKey: &k.key}); err != nil {
 		return fmt.Errorf("set private key of %s: %w", k.name, err)
 	}

@@ -116,7 +116,7 @@ func (k *kernel) poll() (busy, gone bool) {
 	if err != nil {
 		return false, isGone(err)
 	}
-	if d.PublicKey != k.key.PublicKey() || d.ListenPort != int(k.port) || d.FirewallMark != k.mark {
+	if d.PublicKey != k.public || d.ListenPort != int(k.port) || d.FirewallMark != k.mark {
 		return false, !k.reclaim(d)
 	}
 	if err := k.mend(d); err != nil {
