@@ -35,8 +35,8 @@ type sizedWay struct {
 // sizing is what a member's ways carry.
 type sizing map[sizedWay]*sizer
 
-// get returns the sizer of a way, made if it isn't there. What is known of another port
-// of the same host is believed of this one until it is measured.
+// get returns the sizer of a way, made if it isn't there. What is known of other ports of
+// the same host, the least of it, is believed of this one until it is measured.
 func (s sizing) get(w sizedWay, at time.Time, top int) *sizer {
 	if z, ok := s[w]; ok {
 		return z
@@ -45,11 +45,13 @@ func (s sizing) get(w sizedWay, at time.Time, top int) *sizer {
 		clear(s) // a peer that moves about: what was is over
 	}
 	z := newSizer(at, top)
-	for other, o := range s {
-		if !w.route.isZero() && other.route.addr.Addr() == w.route.addr.Addr() && o.known != 0 {
-			z.known = o.known
+	var sameHost []sizedWay
+	for other := range s {
+		if !w.route.isZero() && other.route.addr.Addr() == w.route.addr.Addr() {
+			sameHost = append(sameHost, other)
 		}
 	}
+	z.known = s.largest(sameHost)
 	s[w] = z
 	return z
 }

@@ -71,6 +71,7 @@ func TestSizeOfAnotherPort(t *testing.T) {
 	at := func(addr string) sizedWay { return sizedWay{route: route{addr: netip.MustParseAddrPort(addr)}} }
 	s := make(sizing)
 	s.get(at("198.51.100.1:1"), now, 1432).learn(now, 1248)
+	s.get(at("198.51.100.1:3"), now, 1432).learn(now, 1360)
 	for addr, want := range map[string]int{"198.51.100.1:2": 1248, "198.51.100.2:1": 0} {
 		if got := s.get(at(addr), now, 1432).known; got != want {
 			t.Errorf("%s is believed to carry %d, want %d", addr, got, want)
