@@ -91,6 +91,7 @@ func (l *loop) point(m *member) {
 	if !m.choice.route.isZero() {
 		next.direct, next.addr = l.socket(m.choice.route.socket), m.choice.route.addr
 		next.singly = m.singly(bundledWay{sizedWay{route: m.choice.route}, ViaDirect})
+		next.envelope = envelope(l.hub.relay.ID, m.Relay)
 	}
 	next.relay = l.relayLeg(m)
 	old := m.flow.way.Swap(next)

@@ -59,6 +59,8 @@
 //
 // Where the kernel's WireGuard has the port, it sends to direct paths by itself.
 // The engine says which these are ([Engine.Direct]) and is told what moved there.
+// Two first handshakes that cross would both fail; so that one engine may hold one of
+// them back they go in envelopes, past the kernel's WireGuard at the other end.
 //
 // One goroutine ([Engine.Run]) owns all state. Send and the receivers read
 // snapshots through atomic pointers: no lock, no log, no allocation a packet.

@@ -217,5 +217,7 @@ func (l *loop) receiveExtra(now time.Time, d datagram) {
 		if l.members.tagged(wire.TagOf(d.data)) == m {
 			l.receiveProbe(now, d)
 		}
+	case wire.WireGuard:
+		l.mux.introduce(d)
 	}
 }

@@ -32,11 +32,12 @@ type flow struct {
 
 // way is an immutable choice of where packets go.
 type way struct {
-	direct Socket // nil: no direct route
-	addr   netip.AddrPort
-	singly bool      // the direct route takes no bundles, as far as is known
-	both   bool      // by relay as well
-	relay  *relayLeg // nil: no relay; else the reserve of a direct route
+	direct   Socket // nil: no direct route
+	addr     netip.AddrPort
+	envelope []byte    // a header for what begins a handshake, see flow.write; nil: none
+	singly   bool      // the direct route takes no bundles, as far as is known
+	both     bool      // by relay as well
+	relay    *relayLeg // nil: no relay; else the reserve of a direct route
 }
 
 // write sends packets by the direct route.

@@ -9,10 +9,14 @@ import (
 const (
 	typeInitiation = 1
 	typeResponse   = 2
+	typeData       = 4
 )
 
 // handshakeLife is WireGuard's own patience with an answer (REKEY_TIMEOUT).
 const handshakeLife = 5 * time.Second
+
+// sessionLife is for how long a handshake lets WireGuard send (REJECT_AFTER_TIME).
+const sessionLife = 180 * time.Second
 
 // handshake keeps the last handshake message sent to a peer until something
 // answers it. WireGuard repeats a lost one after 5 s; here a way that appears
@@ -25,6 +29,7 @@ type handshake struct {
 	// ends differ.
 	stands bool
 	sent   atomic.Pointer[sentHandshake]
+	shook  atomic.Pointer[time.Time] // when one was last complete; nil: never
 }
 
 type sentHandshake struct {
@@ -32,9 +37,11 @@ type sentHandshake struct {
 	at   time.Time
 }
 
+func is(b []byte, typ byte) bool { return len(b) > 0 && b[0] == typ }
+
 // remember keeps a handshake message on its way out.
 func (h *handshake) remember(b []byte) {
-	if len(b) > 0 && (b[0] == typeInitiation || b[0] == typeResponse) {
+	if is(b, typeInitiation) || is(b, typeResponse) {
 		h.sent.Store(&sentHandshake{clone(b), time.Now()})
 	}
 }
@@ -43,8 +50,22 @@ func (h *handshake) remember(b []byte) {
 // response. It is called for every packet received.
 func (h *handshake) heard(b []byte) {
 	if s := h.sent.Load(); s != nil && b[0] > s.data[0] {
-		h.sent.Store(nil)
+		h.complete()
 	}
+}
+
+// complete notes that nothing is left to be answered: there is a session.
+func (h *handshake) complete() {
+	now := time.Now()
+	h.shook.Store(&now)
+	h.sent.Store(nil)
+}
+
+// session reports whether a handshake was complete not so long ago that its session
+// is over.
+func (h *handshake) session(now time.Time) bool {
+	at := h.shook.Load()
+	return at != nil && now.Sub(*at) < sessionLife
 }
 
 // waiting returns the message that nothing has answered within life, if any.
@@ -79,6 +100,32 @@ func (f *flow) crossed(b []byte) bool {
 	return true
 }
 
+// early is an initiation for a peer that the tunnel knew before the engine did. Both
+// are told at once, and WireGuard would not ask again for 5 s.
+type early struct {
+	peer Key
+	data []byte
+}
+
+func (m *mux) keepEarly(peer Key, b []byte) {
+	if !is(b, typeInitiation) {
+		return
+	}
+	select {
+	case m.early <- early{peer, clone(b)}:
+	default:
+	}
+}
+
+// takeEarly sends an early handshake, if its peer is among those that the engine has
+// been told of by now.
+func (l *loop) takeEarly(e early) {
+	l.takeOrders()
+	if l.members.all[e.peer] != nil {
+		l.mux.send(e.peer, [][]byte{e.data})
+	}
+}
+
 // repeat sends the unanswered handshake message over the way in use.
 func (f *flow) repeat(now time.Time) {
 	if b := f.waiting(now, handshakeLife); b != nil {
@@ -89,7 +136,7 @@ func (f *flow) repeat(now time.Time) {
 func (f *flow) sendNow(b []byte) {
 	w, bufs := f.way.Load(), [][]byte{b}
 	if w.direct != nil {
-		w.write(bufs)
+		f.write(w, bufs)
 	}
 	if w.relay != nil && (w.direct == nil || w.both) {
 		w.relay.send(bufs)

@@ -3,6 +3,8 @@ package punch
 import (
 	"testing"
 	"time"
+
+	"meshd/punch/nattest"
 )
 
 func TestHandshakeIsKeptUntilAnswered(t *testing.T) {
@@ -56,4 +58,23 @@ func TestCrossedInitiations(t *testing.T) {
 			t.Errorf("%s: passed is %v, want %v", row.name, got, row.passed)
 		}
 	}
+}
+
+// The tunnel learns of a peer when the engine does, and may be the quicker.
+func TestHandshakeBeforeThePeerIsKnown(t *testing.T) {
+	story(t, func(t *testing.T, w *world) {
+		a, b := w.pair(nattest.PortRestricted, nattest.PortRestricted)
+		a.SetPeers(nil)
+		w.await("bob forgotten", time.Second, func() bool { return len(a.Status().Peers) == 0 })
+
+		a.SetPeers(w.list())
+		if err := a.Send(b.key, [][]byte{handshakeOf(typeInitiation)}); err == nil {
+			t.Error("a packet for nobody that is known was sent")
+		}
+		w.await("the handshake", 100*time.Millisecond, func() bool { return len(b.arrivals()) > 0 })
+
+		t.Log("of who stays unknown nothing is kept")
+		a.Send(Key{9}, [][]byte{handshakeOf(typeInitiation)})
+		w.await("its handshake dropped", time.Second, func() bool { return len(a.mux.early) == 0 })
+	})
 }

@@ -85,6 +85,8 @@ func (l *loop) run(ctx context.Context) error {
 			return nil
 		case d := <-l.mux.inbox:
 			l.receive(d)
+		case e := <-l.mux.early:
+			l.takeEarly(e)
 		case r := <-l.mux.roams:
 			l.takeRoam(r)
 		case ev := <-l.hub.stream.events:

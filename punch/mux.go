@@ -16,6 +16,7 @@ const (
 	inboxSize    = 256
 	injectedSize = 64
 	wantsSize    = 16
+	earlySize    = 64
 )
 
 var (
@@ -35,6 +36,7 @@ type mux struct {
 	wake     chan struct{} // capacity 1: some flow has news
 	turned   chan struct{} // capacity 1: see [Engine.Turned]
 	roams    chan roam     // see [Engine.Roamed]
+	early    chan early    // handshakes of peers that the loop has not taken in yet
 	done     chan struct{} // closed by close
 
 	relayRate int // of what is relayed for each peer, bytes a second
@@ -78,6 +80,7 @@ func newMux(sockets []Socket) *mux {
 		wake:     make(chan struct{}, 1),
 		turned:   make(chan struct{}, 1),
 		roams:    make(chan roam, roamsSize),
+		early:    make(chan early, earlySize),
 		done:     make(chan struct{}),
 
 		relayRate: defaultRelayRate,
@@ -107,11 +110,15 @@ func (m *mux) nudge() {
 // send hands packets to whatever way the peer has.
 func (m *mux) send(peer Key, bufs [][]byte) error {
 	f := m.table.Load().flows[peer]
-	if f == nil {
-		return errUnknown
-	}
 	if len(bufs) == 0 {
 		return nil
+	}
+	if f == nil {
+		m.keepEarly(peer, bufs[0])
+		return errUnknown
+	}
+	if len(bufs) > 1 && !is(bufs[0], typeData) { // each handshake message is a matter of its own
+		return errors.Join(m.send(peer, bufs[:1]), m.send(peer, bufs[1:]))
 	}
 	f.remember(bufs[0])
 	m.noteCrowd(&f.crowd, len(bufs))
@@ -122,7 +129,7 @@ func (m *mux) send(peer Key, bufs [][]byte) error {
 	w := f.way.Load()
 	relay := w.relay
 	if w.direct != nil {
-		err := w.write(bufs)
+		err := f.write(w, bufs)
 		if err == nil && !w.both {
 			relay = nil
 		}

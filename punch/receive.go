@@ -182,6 +182,9 @@ func (s *sorter) unwrap(b []byte, from netip.AddrPort) (*flow, []byte) {
 	}
 	by, ok := s.t.relayAt(from)
 	switch {
+	case s.enveloped(h, b[wire.HeaderSize:], from):
+		s.m.divert(datagram{data: clone(b[wire.HeaderSize:]), from: route{s.id, from}})
+		return nil, nil
 	case !ok:
 		return nil, nil
 	case h.Type != wire.Data && by == Key{}:

@@ -34,7 +34,7 @@ func (e *Engine) Moved(peer Key, sent, received, straight int, answered bool) {
 		return
 	}
 	if answered {
-		f.handshake.sent.Store(nil)
+		f.complete()
 	}
 	f.coarse.Store(true)
 	f.straight.Add(uint64(straight))

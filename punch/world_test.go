@@ -202,11 +202,8 @@ func (a *agent) publish(l Local) {
 // tell gives every agent the map, after a time.
 func (w *world) tell(d time.Duration) {
 	time.AfterFunc(d, func() {
+		list := w.list()
 		w.mu.Lock()
-		var list []Peer
-		for _, p := range w.peers {
-			list = append(list, *p)
-		}
 		var engines []*Engine
 		for _, a := range w.agents {
 			engines = append(engines, a.Engine)
@@ -216,6 +213,17 @@ func (w *world) tell(d time.Duration) {
 			e.SetPeers(list)
 		}
 	})
+}
+
+// list is the map as it stands.
+func (w *world) list() []Peer {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var list []Peer
+	for _, p := range w.peers {
+		list = append(list, *p)
+	}
+	return list
 }
 
 // tunnel is what stands for WireGuard: it notes what comes, and answers when

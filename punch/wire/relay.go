@@ -27,7 +27,7 @@ type RelayType uint8
 
 // Types of relay message. The numbers are on the wire.
 const (
-	Data      RelayType = 1
+	Data      RelayType = 1 // straight from a member: a handshake initiation of its own
 	Hello     RelayType = 2
 	Challenge RelayType = 3
 	Answer    RelayType = 4
