@@ -33,7 +33,7 @@ func (s *story) add(end int, p lab.Seen) {
 
 func describe(b []byte) string {
 	if h, err := wire.ParseHeader(b); err == nil && h.Type == wire.Data {
-		return "by the hub: " + describe(b[wire.HeaderSize:])
+		return "with a header: " + describe(b[wire.HeaderSize:])
 	}
 	kind := [...]string{wire.Unknown: "unknown", wire.WireGuard: "", wire.Probe: "probe", wire.Relay: "relay session", wire.STUN: "STUN"}[wire.KindOf(b)]
 	if kind == "" {

@@ -45,7 +45,7 @@ func (t *trace) end(i int) func(lab.Seen) {
 }
 
 func (t *trace) sent(s lab.Seen) {
-	if wire.KindOf(s.Payload) != wire.WireGuard {
+	if wire.KindOf(bare(s.Payload)) != wire.WireGuard {
 		t.probes = append(t.probes, s.At)
 	}
 }
@@ -54,10 +54,18 @@ func (t *trace) sent(s lab.Seen) {
 // opens the sender's NAT, and dies on its way, asks nobody.
 func (t *trace) arrived(i int, s lab.Seen) {
 	first(&t.asked, s.At.Add(-straightOneWay))
-	if wire.KindOf(s.Payload) == wire.WireGuard {
+	if wire.KindOf(bare(s.Payload)) == wire.WireGuard {
 		first(&t.direct[i], s.At)
 		t.talk(i, s.Payload, s.At)
 	}
+}
+
+// bare is what a straight packet holds: a first handshake begins in an envelope.
+func bare(payload []byte) []byte {
+	if h, err := wire.ParseHeader(payload); err == nil && h.Type == wire.Data {
+		return payload[wire.HeaderSize:]
+	}
+	return payload
 }
 
 func relayedData(s lab.Seen) bool {
@@ -79,7 +87,7 @@ func (t *trace) byHub(i int, s lab.Seen) {
 
 // talk knows the ping by its size.
 func (t *trace) talk(i int, payload []byte, at time.Time) {
-	if len(payload) > pingSize {
+	if len(payload) > pingSize && wire.KindOf(payload) == wire.WireGuard {
 		first(&t.talked[i], at)
 	}
 }
