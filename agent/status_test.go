@@ -162,7 +162,7 @@ func TestRipe(t *testing.T) {
 
 func TestHostConfig(t *testing.T) {
 	c := hostConfig(mustApply(t, nil, fullMap()), nil)
-	if !slices.Equal(c.Addresses, []netip.Prefix{prefix("100.96.0.1/32"), prefix("fd00::1/128")}) || c.MTU != 1400 {
+	if !slices.Equal(c.Addresses, []netip.Prefix{prefix("100.96.0.1/32"), prefix("fd00::1/128")}) || c.MTU != 1412 {
 		t.Errorf("got %+v", c)
 	}
 }

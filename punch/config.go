@@ -78,7 +78,7 @@ type Config struct {
 	// before anyone asks. 0: 64; below 0: never.
 	PrePunch int
 	// Largest is the largest datagram that Send is given. Ways are measured for it.
-	// 0: 1432.
+	// 0: 1444.
 	Largest int
 	// BirthdayRate is how many probes a second may be spent on the search for a
 	// path to a peer whose NAT takes ports at random: 960 at most, for one peer

@@ -28,7 +28,7 @@ const sizeFloor = 544
 // an IPv6 path of 1280 carries by relay they are dense, since tunnels and PPPoE
 // take their few bytes there.
 var sizes = func() (list []int) {
-	for n := 1424; n >= 1200; n -= 16 {
+	for n := 1440; n >= 1200; n -= 16 {
 		list = append(list, n)
 	}
 	return append(list, 1120, 992, 800, sizeFloor, 0)

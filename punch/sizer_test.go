@@ -52,9 +52,9 @@ func TestSizerFinds(t *testing.T) {
 		want   int
 		within time.Duration
 	}{
-		{"Ethernet, IPv4", 1472, 1432, 100 * time.Millisecond},
-		{"Ethernet, IPv6, by relay", 1444, 1432, 100 * time.Millisecond},
-		{"jumbo frames", 8972, 1432, 100 * time.Millisecond},
+		{"Ethernet, IPv4", 1472, 1444, 100 * time.Millisecond},
+		{"Ethernet, IPv6, by relay", 1444, 1444, 100 * time.Millisecond},
+		{"jumbo frames", 8972, 1444, 100 * time.Millisecond},
 		{"tunnel of 1400, IPv4", 1372, 1360, 1500 * time.Millisecond},
 		{"link of 1280, IPv4", 1252, 1248, 2500 * time.Millisecond},
 		{"link of 1280, IPv6, by relay", 1224, 1216, 2500 * time.Millisecond},
@@ -97,7 +97,7 @@ func TestSizerWayChanges(t *testing.T) {
 	}{
 		{"shrinks, starving", true, 1472, 1372, 20 * time.Second, 1360},
 		{"shrinks, idle", false, 1472, 1372, 11 * time.Minute, 1360},
-		{"grows", false, 1372, 1472, 3 * time.Minute, 1432},
+		{"grows", false, 1372, 1472, 3 * time.Minute, 1444},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := newLine(test.from)
@@ -210,17 +210,17 @@ func TestSizingLargest(t *testing.T) {
 	relay, direct := sizedWay{}, sizedWay{route: routeTo(ap("203.0.113.9:1"))}
 	s := make(sizing)
 	s.get(relay, now, defaultLargest).known = 1360
-	s.get(direct, now, defaultLargest).known = 1432
+	s.get(direct, now, defaultLargest).known = 1444
 	for _, test := range []struct {
 		ways []sizedWay
 		want int
 	}{
 		{nil, 0},
-		{[]sizedWay{direct}, 1432},
+		{[]sizedWay{direct}, 1444},
 		{[]sizedWay{relay}, 1360},
 		{[]sizedWay{direct, relay}, 1360},
 		{[]sizedWay{{route: routeTo(ap("203.0.113.9:2"))}}, 0},
-		{[]sizedWay{direct, {route: routeTo(ap("203.0.113.9:2"))}}, 1432},
+		{[]sizedWay{direct, {route: routeTo(ap("203.0.113.9:2"))}}, 1444},
 	} {
 		if got := s.largest(test.ways); got != test.want {
 			t.Errorf("%v: got %d, want %d", test.ways, got, test.want)

@@ -7,9 +7,9 @@ import (
 )
 
 const (
-	// defaultLargest is the WireGuard packet that holds 1400 bytes: by relay over
+	// defaultLargest is the WireGuard packet that holds 1412 bytes: by relay over
 	// IPv6 it just fits an Ethernet.
-	defaultLargest = 1432
+	defaultLargest = 1444
 	// maxSized bounds the ways to a peer whose size is remembered.
 	maxSized = 8
 	// sizedAfter spreads the measuring of relayed ways that nobody waits for.

@@ -18,8 +18,8 @@ func TestSizes(t *testing.T) {
 		via  Via
 		want int
 	}{
-		{"Ethernet", 1500, nattest.Linux, ViaDirect, 1432},
-		{"PPPoE", 1492, nattest.Linux, ViaDirect, 1432},
+		{"Ethernet", 1500, nattest.Linux, ViaDirect, 1444},
+		{"PPPoE", 1492, nattest.Linux, ViaDirect, 1444},
 		{"tunnel in a tunnel", 1400, nattest.Linux, ViaDirect, 1360}, // 1400 - 28 - 8 for the relay, which may be next
 		{"the least of IPv6", 1280, nattest.Linux, ViaDirect, 1232},
 		{"relayed", 1280, nattest.Symmetric, ViaRelay, 1232},
@@ -70,14 +70,14 @@ func TestSizeOfAnotherPort(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	at := func(addr string) sizedWay { return sizedWay{route: route{addr: netip.MustParseAddrPort(addr)}} }
 	s := make(sizing)
-	s.get(at("198.51.100.1:1"), now, 1432).learn(now, 1248)
-	s.get(at("198.51.100.1:3"), now, 1432).learn(now, 1360)
+	s.get(at("198.51.100.1:1"), now, 1444).learn(now, 1248)
+	s.get(at("198.51.100.1:3"), now, 1444).learn(now, 1360)
 	for addr, want := range map[string]int{"198.51.100.1:2": 1248, "198.51.100.2:1": 0} {
-		if got := s.get(at(addr), now, 1432).known; got != want {
+		if got := s.get(at(addr), now, 1444).known; got != want {
 			t.Errorf("%s is believed to carry %d, want %d", addr, got, want)
 		}
 	}
-	if got := s.get(sizedWay{}, now, 1432).known; got != 0 {
+	if got := s.get(sizedWay{}, now, 1444).known; got != 0 {
 		t.Errorf("the relay is believed to carry %d", got)
 	}
 }

@@ -28,8 +28,8 @@ func (PrivateKey) GoString() string { return "(private key)" }
 // DefaultMTU is the interface's MTU unless told otherwise: what fits an
 // underlay of 1500 bytes by the longest way that a packet can take.
 //
-//	1400 + 32 WireGuard + 8 relay header + 8 UDP + 40 IPv6 = 1488
-const DefaultMTU = 1400
+//	1412 + 32 WireGuard + 8 relay header + 8 UDP + 40 IPv6 = 1500
+const DefaultMTU = 1412
 
 // MTUs outside of these are refused. IPv6 demands the lower one, and the upper
 // one still leaves room for WireGuard's header in one UDP datagram.

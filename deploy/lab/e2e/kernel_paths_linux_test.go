@@ -23,8 +23,8 @@ func TestKernelMTU(t *testing.T) {
 	t.Run("over IPv4", func(t *testing.T) {
 		t.Parallel()
 		mtu(t, size, mesh.HubAddr, netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.2"), []underlay{
-			{"Ethernet", swallow(1500), 1400, false},
-			{"jumbo frames at one end", interfaceMTU(9000), 1400, false},
+			{"Ethernet", swallow(1500), 1412, false},
+			{"jumbo frames at one end", interfaceMTU(9000), 1412, false},
 			{"an interface of 1400", interfaceMTU(1400), 1328, false},
 			{"a path that swallows what is above 1380", swallow(1380), 1312, true},
 			{"an interface of 1280", interfaceMTU(1280), 1200, true},
@@ -33,7 +33,7 @@ func TestKernelMTU(t *testing.T) {
 	t.Run("over IPv6", func(t *testing.T) {
 		t.Parallel()
 		mtu(t, size, hub6, netip.MustParseAddr("2001:db8::a"), netip.MustParseAddr("2001:db8::b"), []underlay{
-			{"Ethernet", swallow(1500), 1400, false},
+			{"Ethernet", swallow(1500), 1412, false},
 			{"a path that swallows what is above 1380", swallow(1380), 1280, true},
 			{"an interface of 1280", interfaceMTU(1280), 1184, true},
 		})
@@ -82,7 +82,7 @@ func TestKernelMeetsTheFastPath(t *testing.T) {
 	copyBoth(t, bob, alice, size, "direct")
 	back := fast()
 
-	const least = 2 * size / 1400 // of packets that carry a file twice
+	const least = 2 * size / 1412 // of packets that carry a file twice
 	if n := there.Opened - begin.Opened; n < least {
 		t.Errorf("the fast path opened %d packets of the kernel's, want at least %d", n, least)
 	}

@@ -28,8 +28,8 @@ func TestMTU(t *testing.T) {
 	const size = 10 << 20
 	t.Run("over IPv4", func(t *testing.T) {
 		mtu(t, size, mesh.HubAddr, netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.2"), []underlay{
-			{"Ethernet", swallow(1500), 1400, true},
-			{"jumbo frames at one end", interfaceMTU(9000), 1400, false},
+			{"Ethernet", swallow(1500), 1412, true},
+			{"jumbo frames at one end", interfaceMTU(9000), 1412, false},
 			{"an interface of 1400", interfaceMTU(1400), 1328, false},
 			{"a path that swallows what is above 1380", swallow(1380), 1312, true},
 			{"an interface of 1280", interfaceMTU(1280), 1200, true},
@@ -37,7 +37,7 @@ func TestMTU(t *testing.T) {
 	})
 	t.Run("over IPv6", func(t *testing.T) {
 		mtu(t, size, hub6, netip.MustParseAddr("2001:db8::a"), netip.MustParseAddr("2001:db8::b"), []underlay{
-			{"Ethernet", swallow(1500), 1400, true},
+			{"Ethernet", swallow(1500), 1412, true},
 			{"a path that swallows what is above 1380", swallow(1380), 1280, true},
 			{"an interface of 1280", interfaceMTU(1280), 1184, true},
 		})

@@ -23,7 +23,7 @@ func TestPathsSwitchUnderAFlow(t *testing.T) {
 		amid   func(l *lab.Lab, b *mesh.Agent) error // what becomes of it; nil: nothing
 		mtu    int                                   // in the end
 	}{
-		{"both carry 1500", func(*lab.Lab, *mesh.Agent) error { return nil }, nil, 1400},
+		{"both carry 1500", func(*lab.Lab, *mesh.Agent) error { return nil }, nil, 1412},
 		{"direct 9000, by relay 1280", func(l *lab.Lab, b *mesh.Agent) error {
 			must(t, interfaceMTU(9000)(b, b.Host.Link()))
 			return l.Drop("ip protocol udp ip daddr " + mesh.HubAddr.String() + " meta length > 1280")
