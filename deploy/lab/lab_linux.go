@@ -101,14 +101,13 @@ type Host struct {
 // an overlay, or by a copy where there can be none.
 const ownFolders = `
 set -e
-mount --make-rprivate /
-mkdir -p "$1/etc" "$1/work"
+mkdir -p "$1/etc" "$1/work" "$1/run" "$1/var/lib"
 mount -t overlay overlay -o "lowerdir=/etc,upperdir=$1/etc,workdir=$1/work" /etc 2>/dev/null ||
 	{ cp -a /etc/. "$1/etc"; mount --bind "$1/etc" /etc; }
 rm -f /etc/resolv.conf
 : > /etc/resolv.conf
-for d in run var/lib; do mkdir -p "$1/$d"; mount --bind "$1/$d" "/$d"; done
-hostname "$2"
+for d in run var/lib; do mount --bind "$1/$d" "/$d"; done
+echo "$2" > /proc/sys/kernel/hostname
 ip link set lo up
 echo ready
 exec cat`
@@ -211,7 +210,7 @@ func (h *Host) Process(name string) (int, error) {
 
 // Forward makes the host a router with these nftables rules.
 func (h *Host) Forward(rules string) error {
-	if err := h.Shell("echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding"); err != nil {
+	if err := h.sysctl("1", "ipv4/ip_forward", "ipv6/conf/all/forwarding"); err != nil {
 		return err
 	}
 	_, err := run(h.Command(context.Background(), "nft", "-f", "-"), rules)

@@ -5,13 +5,9 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
-	"os/exec"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Delay is what a link does to packets. The zero value is a plain veth pair,
@@ -77,32 +73,32 @@ func (l *Lab) attach(h *Host, delay Delay, nats []*translator, addrs ...netip.Ad
 // address gives the two ends of a link their addresses and routes.
 func (l *Lab) address(h *Host, link *Link, addrs []netip.Addr) error {
 	core := fmt.Sprintf(linkEnd, link.ifname, coreAddr, coreAddr6)
-	far := fmt.Sprintf("ip link set %[1]s up\nip -6 addr add %[2]s/64 dev %[1]s nodad\n", wanName, farAddr6)
+	far := fmt.Sprintf("link set %[1]s up\naddr add %[2]s/64 dev %[1]s nodad\n", wanName, farAddr6)
 	for _, a := range addrs {
 		core += route(netip.PrefixFrom(a, a.BitLen()), link)
 		if a.Is6() || len(link.nats) == 0 {
-			far += fmt.Sprintf("ip addr add %s/%d dev %s%s\n", a, a.BitLen(), wanName, nodad(a))
+			far += fmt.Sprintf("addr add %s/%d dev %s%s\n", a, a.BitLen(), wanName, nodad(a))
 		}
 	}
-	far += fmt.Sprintf("ip route add %s dev %s\nip route add default via %[1]s dev %[2]s\nip -6 route add default via %[3]s dev %[2]s\n", coreAddr, wanName, coreAddr6)
-	if err := l.core.Shell(core); err != nil {
+	far += fmt.Sprintf("route add %s dev %s\nroute add default via %[1]s dev %[2]s\nroute add default via %[3]s dev %[2]s\n", coreAddr, wanName, coreAddr6)
+	if err := l.core.ip(core); err != nil {
 		return err
 	}
-	return h.Shell(far)
+	return h.ip(far)
 }
 
 // linkEnd makes an interface the core's end of a link.
-const linkEnd = `ip addr add %[2]s/32 dev %[1]s
-ip link set %[1]s up
-ip -6 addr add %[3]s/64 dev %[1]s nodad
+const linkEnd = `addr add %[2]s/32 dev %[1]s
+link set %[1]s up
+addr add %[3]s/64 dev %[1]s nodad
 `
 
 // route is the core's way to a prefix by a link.
 func route(p netip.Prefix, link *Link) string {
 	if p.Addr().Is4() {
-		return fmt.Sprintf("ip route add %s dev %s\n", p, link.ifname)
+		return fmt.Sprintf("route add %s dev %s\n", p, link.ifname)
 	}
-	return fmt.Sprintf("ip -6 route add %s via %s dev %s\n", p, farAddr6, link.ifname)
+	return fmt.Sprintf("route add %s via %s dev %s\n", p, farAddr6, link.ifname)
 }
 
 // nodad spares an address the second in which it is looked for elsewhere (RFC 4862).
@@ -251,59 +247,4 @@ func (k *Link) see(s Seen) {
 	if f := k.watch.Load(); f != nil {
 		(*f)(s)
 	}
-}
-
-// veth makes a pair of interfaces, one in each host. Only the network namespace
-// is entered, because the other host's process is known by its number outside.
-func veth(a *Host, nameA string, b *Host, nameB string) error {
-	_, err := run(exec.Command("nsenter", "-t", a.pid, "--net", "ip", "link", "add", nameA, "type", "veth", "peer", "name", nameB, "netns", b.pid), "")
-	return err
-}
-
-// tunIn makes a TUN device inside a host's network namespace.
-func tunIn(h *Host, name string) (*os.File, error) {
-	var f *os.File
-	err := h.inside(func() error {
-		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-		if err != nil {
-			return fmt.Errorf("open /dev/net/tun: %w", err)
-		}
-		ifr, err := unix.NewIfreq(name)
-		if err != nil {
-			return err
-		}
-		ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
-		if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
-			unix.Close(fd)
-			return fmt.Errorf("make %s: %w", name, err)
-		}
-		f = os.NewFile(uintptr(fd), name)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	_, err = run(exec.Command("nsenter", "-t", h.pid, "--net", "ip", "link", "set", name, "txqueuelen", fmt.Sprint(queueLen)), "")
-	return f, err
-}
-
-// inside calls f on a thread of its own that has entered the host's network
-// namespace; the thread is thrown away afterwards.
-func (h *Host) inside(f func() error) error {
-	errs := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the runtime ends the thread
-		ns, err := os.Open("/proc/" + h.pid + "/ns/net")
-		if err != nil {
-			errs <- err
-			return
-		}
-		defer ns.Close()
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			errs <- fmt.Errorf("enter %s: %w", h.Name, err)
-			return
-		}
-		errs <- f()
-	}()
-	return <-errs
 }

@@ -70,12 +70,12 @@ func (l *Lab) Site(name string, g Gateway) (*Site, error) {
 		return nil, err
 	}
 	if g.NAT != "" && len(g.Translate) > 0 {
-		if err := gw.Shell(fmt.Sprintf("ip addr add %s/32 dev %s", access(1), wanName)); err != nil {
+		if err := gw.ip(fmt.Sprintf("addr add %s/32 dev %s", access(1), wanName)); err != nil {
 			return nil, err
 		}
 	}
 	if g.LAN6.IsValid() {
-		if err := l.core.Shell(route(g.LAN6, gw.wan)); err != nil {
+		if err := l.core.ip(route(g.LAN6, gw.wan)); err != nil {
 			return nil, err
 		}
 	}
@@ -115,16 +115,16 @@ func (s *Site) VLAN(bridge string, lan netip.Prefix) (*Site, error) {
 // open makes the gateway's end of the LAN. What stays on the LAN is none of the
 // gateway's business, whatever the machine wants of its own bridges.
 func (s *Site) open() error {
-	script := fmt.Sprintf(`ip link add %[1]s type bridge mcast_snooping 0
-ip link set %[1]s up
-for f in iptables ip6tables; do [ ! -e /proc/sys/net/bridge/bridge-nf-call-$f ] || echo 0 > /proc/sys/net/bridge/bridge-nf-call-$f; done
-`, s.bridge)
+	lines := fmt.Sprintf("link add %[1]s type bridge mcast_snooping 0\nlink set %[1]s up\n", s.bridge)
 	for _, p := range []netip.Prefix{s.LAN, s.LAN6} {
 		if p.IsValid() {
-			script += fmt.Sprintf("ip addr add %s/%d dev %s%s\n", first(p), p.Bits(), s.bridge, nodad(p.Addr()))
+			lines += fmt.Sprintf("addr add %s/%d dev %s%s\n", first(p), p.Bits(), s.bridge, nodad(p.Addr()))
 		}
 	}
-	return s.Gateway.Shell(script)
+	if err := s.Gateway.ip(lines); err != nil {
+		return err
+	}
+	return s.Gateway.sysctl("0", "bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables")
 }
 
 func first(p netip.Prefix) netip.Addr { return p.Masked().Addr().Next() }
@@ -210,39 +210,32 @@ func (s *Site) Plug(h *Host, ifname string) error {
 	if err := veth(s.Gateway, port, h, ifname); err != nil {
 		return fmt.Errorf("plug %s in: %w", h.Name, err)
 	}
-	plug := fmt.Sprintf("ip link set %s master %s up\n", port, s.bridge)
+	plug := fmt.Sprintf("link set %s master %s up\n", port, s.bridge)
 	if s.isolated {
-		plug += fmt.Sprintf("bridge link set dev %s isolated on\n", port)
+		plug += fmt.Sprintf("link set %s type bridge_slave isolated on\n", port)
 	}
-	if err := s.Gateway.Shell(plug); err != nil {
+	if err := s.Gateway.ip(plug); err != nil {
 		return err
 	}
-	script := fmt.Sprintf("ip link set %s up\n", ifname)
+	lines := fmt.Sprintf("link set %s up\n", ifname)
 	for _, p := range []netip.Prefix{s.LAN, s.LAN6} {
 		if p.IsValid() {
-			script += fmt.Sprintf("ip addr add %s/%d dev %s%s\n", address(p, s.hosts), p.Bits(), ifname, nodad(p.Addr()))
+			lines += fmt.Sprintf("addr add %s/%d dev %s%s\n", address(p, s.hosts), p.Bits(), ifname, nodad(p.Addr()))
 		}
 	}
-	return h.Shell(script)
+	return h.ip(lines)
 }
 
 // Route makes an interface in this LAN a host's way to everything else, in place of
 // any other.
 func (s *Site) Route(h *Host, ifname string) error {
-	script := ""
+	lines := ""
 	for _, p := range []netip.Prefix{s.LAN, s.LAN6} {
 		if p.IsValid() {
-			script += fmt.Sprintf("ip -%d route replace default via %s dev %s\n", version(p), first(p), ifname)
+			lines += fmt.Sprintf("route replace default via %s dev %s\n", first(p), ifname)
 		}
 	}
-	return h.Shell(script)
-}
-
-func version(p netip.Prefix) int {
-	if p.Addr().Is4() {
-		return 4
-	}
-	return 6
+	return h.ip(lines)
 }
 
 // ForgetMappings makes the gateway and its translators lose their connection
@@ -258,5 +251,5 @@ func (s *Site) ForgetMappings() error {
 
 // Readdress moves a host to another address of its LAN, in one breath.
 func (h *Host) Readdress(addr netip.Addr) error {
-	return h.Shell(fmt.Sprintf("ip addr flush dev eth0\nip addr add %s/%d dev eth0\nip route add default via %s", addr, h.site.LAN.Bits(), first(h.site.LAN)))
+	return h.ip(fmt.Sprintf("addr flush dev eth0\naddr add %s/%d dev eth0\nroute add default via %s", addr, h.site.LAN.Bits(), first(h.site.LAN)))
 }
