@@ -14,7 +14,8 @@ const (
 	sizeAgain  = 10 * time.Minute       // until a way is measured anew
 	sizeLower  = 2 * time.Minute        // the same, of a way that carries less than the largest
 	sizeLooks  = time.Second            // between the looks of a peer, at least
-	sizeBeat   = 5 * time.Second        // between checks of a way that starves
+	sizeBeat   = 5 * time.Second        // between checks of a way that starves all the time
+	sizeRelief = time.Second            // the same, of one that was fed in between
 	sizeHurry  = 150 * time.Millisecond // the same, after one that was not answered
 	sizeMissed = 2                      // checks without an answer until the size is doubted
 )
@@ -59,7 +60,8 @@ type sizer struct {
 
 	checkAt time.Time // of a way that starves
 	missed  int
-	check   uint64 // transaction of the last check; 0: answered
+	check   uint64    // transaction of the last check; 0: answered …
+	checked time.Time // … then
 
 	looked time.Time // when the peer last looked for what fits
 }
@@ -123,7 +125,10 @@ func (s *sizer) nextKnown(now time.Time, starves bool, rtt time.Duration) []int 
 	case !now.Before(s.at):
 		s.begin(now, sizeTop)
 		return s.next(now, starves, rtt)
-	case !starves || now.Before(s.checkAt):
+	case !starves:
+		s.checkAt = earlier(s.checkAt, s.checked.Add(sizeRelief)) // the next silence is another
+		return nil
+	case now.Before(s.checkAt):
 		return nil
 	case s.check != 0:
 		s.missed++
@@ -152,7 +157,7 @@ func (s *sizer) answered(now time.Time, txid uint64) {
 	}
 	delete(s.asked, txid)
 	if txid == s.check {
-		s.check, s.missed, s.checkAt = 0, 0, now.Add(sizeBeat)
+		s.check, s.missed, s.checked, s.checkAt = 0, 0, now, now.Add(sizeBeat)
 	}
 	if s.stage == sizeKnown {
 		s.known = max(s.known, size)

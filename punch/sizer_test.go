@@ -167,6 +167,30 @@ func TestSizerIsQuick(t *testing.T) {
 	}
 }
 
+// It is no slower where there was a silence before that meant nothing.
+func TestSizerIsQuickAgain(t *testing.T) {
+	c := newLine(1472)
+	c.run(time.Second)
+	c.starv = true
+	c.run(100 * time.Millisecond) // time enough for a check and its answer
+	c.starv = false
+	c.run(sizeRelief)
+	c.limit, c.starv = 1252, true
+	c.run(1400*time.Millisecond - starvedFor)
+	if c.s.known != 1248 {
+		t.Errorf("got %d, want 1248", c.s.known)
+	}
+
+	t.Log("who never hears anything asks now and then")
+	c = newLine(1472)
+	c.run(time.Second)
+	c.starv, c.sent = true, nil
+	c.run(time.Minute)
+	if n := int(time.Minute / sizeBeat); len(c.sent) > n+1 {
+		t.Errorf("%d checks in a minute, want %d", len(c.sent), n)
+	}
+}
+
 // The peer has found that less fits than before: here, too, that is looked into. If
 // it has found what is known, it is not, for then both would go on and on.
 func TestSizerLookedAt(t *testing.T) {
