@@ -9,6 +9,7 @@ import (
 const (
 	typeInitiation = 1
 	typeResponse   = 2
+	typeCookie     = 3
 	typeData       = 4
 )
 
@@ -49,7 +50,12 @@ func (h *handshake) remember(b []byte) {
 // heard forgets the message that b answers: a response the initiation, data the
 // response. It is called for every packet received.
 func (h *handshake) heard(b []byte) {
-	if s := h.sent.Load(); s != nil && b[0] > s.data[0] {
+	s := h.sent.Load()
+	switch {
+	case s == nil || b[0] <= s.data[0]:
+	case b[0] == typeCookie: // WireGuard is to ask again, with the cookie
+		h.sent.Store(nil)
+	default:
 		h.complete()
 	}
 }

@@ -13,14 +13,16 @@ func TestHandshakeIsKeptUntilAnswered(t *testing.T) {
 		sent  byte
 		heard byte // 0: nothing
 		kept  bool
+		done  bool // there is a session
 	}{
-		{"nothing answers an initiation", 1, 0, true},
-		{"a response does", 1, 2, false},
-		{"data of a new session does", 1, 4, false},
-		{"the other side's own initiation does not", 1, 1, true},
-		{"nothing answers a response", 2, 0, true},
-		{"data does", 2, 4, false},
-		{"data needs no answer", 4, 0, false},
+		{"nothing answers an initiation", 1, 0, true, false},
+		{"a response does", 1, 2, false, true},
+		{"data of a new session does", 1, 4, false, true},
+		{"a cookie asks for another", 1, 3, false, false},
+		{"the other side's own initiation does not", 1, 1, true, false},
+		{"nothing answers a response", 2, 0, true, false},
+		{"data does", 2, 4, false, true},
+		{"data needs no answer", 4, 0, false, false},
 	} {
 		var h handshake
 		h.remember([]byte{row.sent})
@@ -29,6 +31,9 @@ func TestHandshakeIsKeptUntilAnswered(t *testing.T) {
 		}
 		if got := h.waiting(time.Now(), handshakeLife) != nil; got != row.kept {
 			t.Errorf("%s: kept is %v, want %v", row.name, got, row.kept)
+		}
+		if got := h.session(time.Now()); got != row.done {
+			t.Errorf("%s: a session is %v, want %v", row.name, got, row.done)
 		}
 	}
 }

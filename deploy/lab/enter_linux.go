@@ -46,8 +46,10 @@ func tunIn(h *Host, name string) (*os.File, error) {
 // all of them by one process. Other hosts are known there by their numbers outside.
 func (h *Host) ip(lines string) error {
 	return h.inside(func() error {
-		_, err := run(exec.Command("ip", "-batch", "-"), lines)
-		return err
+		if _, err := run(exec.Command("ip", "-batch", "-"), lines); err != nil {
+			return fmt.Errorf("set up the network of %s by %q: %w", h.Name, lines, err)
+		}
+		return nil
 	})
 }
 

@@ -32,7 +32,7 @@ func (s *story) add(end int, p lab.Seen) {
 }
 
 func describe(b []byte) string {
-	if h, err := wire.ParseHeader(b); err == nil && h.Type == wire.Data {
+	if headed(b) {
 		return "with a header: " + describe(b[wire.HeaderSize:])
 	}
 	kind := [...]string{wire.Unknown: "unknown", wire.WireGuard: "", wire.Probe: "probe", wire.Relay: "relay session", wire.STUN: "STUN"}[wire.KindOf(b)]

@@ -38,7 +38,7 @@ func (t *trace) end(i int) func(lab.Seen) {
 			t.sent(s)
 		case !s.Up && s.Src.Addr() == peer:
 			t.arrived(i, s)
-		case relayedData(s):
+		case headed(s.Payload):
 			t.byHub(i, s)
 		}
 	}
@@ -62,14 +62,15 @@ func (t *trace) arrived(i int, s lab.Seen) {
 
 // bare is what a straight packet holds: a first handshake begins in an envelope.
 func bare(payload []byte) []byte {
-	if h, err := wire.ParseHeader(payload); err == nil && h.Type == wire.Data {
+	if headed(payload) {
 		return payload[wire.HeaderSize:]
 	}
 	return payload
 }
 
-func relayedData(s lab.Seen) bool {
-	h, err := wire.ParseHeader(s.Payload)
+// headed reports whether data has a relay's header before it.
+func headed(payload []byte) bool {
+	h, err := wire.ParseHeader(payload)
 	return err == nil && h.Type == wire.Data
 }
 
